@@ -1,0 +1,232 @@
+"""Pinhole camera: axes, pixel rule, rays, view sampling and `transforms.json`.
+
+The camera looks down -z, y is up, x is right; the world is z-up. Every fact about pixels lives here.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from .errors import InputError
+
+FOV_RAD = 0.8575560450553894
+"""Horizontal field of view of a 35 mm lens on a 32 mm sensor, 2 atan(16 / 35)."""
+
+DISTANCE = 1.5
+"""Default distance of the camera from the origin, for objects in a unit box."""
+
+ELEVATION_DEG = (0.0, 45.0)
+"""Default range of the camera's elevation."""
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A pinhole camera with its pose.
+
+    Attributes:
+      width, height: image size in pixels.
+      fov_rad: horizontal field of view in radians.
+      world_from_camera: (4, 4) float64, rigid.
+    """
+
+    width: int
+    height: int
+    fov_rad: float = FOV_RAD
+    world_from_camera: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if self.width < 1 or self.height < 1:
+            raise InputError(f"camera of {self.width} x {self.height} pixels: both must be at least 1")
+        if not 0 < self.fov_rad < math.pi:
+            raise InputError(f"field of view {self.fov_rad} rad: expected between 0 and pi")
+        pose = np.eye(4) if self.world_from_camera is None else self.world_from_camera
+        object.__setattr__(self, "world_from_camera", check_pose(pose, "camera"))
+
+    @property
+    def focal_px(self) -> float:
+        """Focal length in pixels, W / (2 tan(fov / 2))."""
+        return self.width / (2 * math.tan(self.fov_rad / 2))
+
+    @property
+    def origin(self) -> np.ndarray:
+        """(3,) float64, the camera centre in the world."""
+        return self.world_from_camera[:3, 3]
+
+    def at(self, width: int) -> Camera:
+        """The same view with another number of columns; rows follow in proportion.
+
+        Raises InputError where the rows would not be a whole number.
+        """
+        height, remainder = divmod(self.height * width, self.width)
+        if remainder:
+            raise InputError(f"{self.width} x {self.height} pixels cannot become {width} columns: rows not whole")
+        return replace(self, width=width, height=height)
+
+    def rays(self) -> np.ndarray:
+        """(H, W, 3) float64 unit directions in the camera frame, the only place that makes pixels.
+
+        Pixel (column i, row j) looks along ((i - W/2) / f, -(j - H/2) / f, -1): integer corners, without
+        half a pixel added, so that every k-th ray of a view is exactly a ray of the view k times smaller.
+        The division by W comes last over whole numbers, which makes that equality hold to the last bit.
+        """
+        tangent = math.tan(self.fov_rad / 2)
+        x = (2 * np.arange(self.width) - self.width) / self.width * tangent
+        y = -(2 * np.arange(self.height) - self.height) / self.width * tangent
+        directions = np.empty((self.height, self.width, 3))
+        directions[..., 0] = x[None, :]
+        directions[..., 1] = y[:, None]
+        directions[..., 2] = -1.0
+        return directions / np.sqrt((directions * directions).sum(-1, keepdims=True))
+
+    def rays_world(self) -> np.ndarray:
+        """(H, W, 3) float64 unit directions in the world frame; all start at `origin`."""
+        return self.rays() @ self.world_from_camera[:3, :3].T
+
+    def unproject(self, depth: np.ndarray) -> np.ndarray:
+        """Points of a depth map, in the camera frame.
+
+        Args:
+          depth: (..., H, W) distance along the unit ray (Euclidean, not z).
+        Returns:
+          (..., H, W, 3) float64.
+        """
+        if depth.shape[-2:] != (self.height, self.width):
+            raise InputError(f"depth of shape {depth.shape}: expected (..., {self.height}, {self.width})")
+        return depth[..., None] * self.rays()
+
+    def to_world(self, points: np.ndarray) -> np.ndarray:
+        """(..., 3) points of the camera frame in the world frame."""
+        return points @ self.world_from_camera[:3, :3].T + self.origin
+
+
+def check_pose(matrix, name: str) -> np.ndarray:
+    """(4, 4) float64 rigid transform, or InputError naming `name`."""
+    try:
+        pose = np.array(matrix, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"{name}: the pose is not a matrix of numbers") from None
+    if pose.shape != (4, 4):
+        raise InputError(f"{name}: pose of shape {pose.shape}, expected (4, 4)")
+    rotation = pose[:3, :3]
+    if not np.isfinite(pose).all() or not np.array_equal(pose[3], (0, 0, 0, 1)):
+        raise InputError(f"{name}: the pose must be finite with last row 0 0 0 1")
+    if np.abs(rotation @ rotation.T - np.eye(3)).max() > 1e-4 or np.linalg.det(rotation) < 0:
+        raise InputError(f"{name}: the pose's 3 x 3 part is not a rotation")
+    return pose
+
+
+def look_at(position, target=(0.0, 0.0, 0.0), up=(0.0, 0.0, 1.0)) -> np.ndarray:
+    """(4, 4) float64 world_from_camera of a camera at `position` that looks at `target`."""
+    position = np.asarray(position, dtype=np.float64)
+    back = position - np.asarray(target, dtype=np.float64)
+    length = np.linalg.norm(back)
+    if not length > 0:
+        raise InputError("a camera cannot look at its own position")
+    back /= length
+    right = np.cross(up, back)
+    if np.linalg.norm(right) < 1e-9:  # straight down or up: any right vector does, this one is fixed
+        right = np.cross((0.0, 1.0, 0.0), back)
+    right /= np.linalg.norm(right)
+    pose = np.eye(4)
+    pose[:3] = np.stack([right, np.cross(back, right), back, position], axis=1)
+    return pose
+
+
+def sample_views(
+    num_views: int,
+    rng: np.random.Generator,
+    distance: float = DISTANCE,
+    elevation_deg: tuple[float, float] = ELEVATION_DEG,
+) -> np.ndarray:
+    """Random views of the origin: azimuth uniform over the circle, elevation uniform over its range.
+
+    Returns:
+      (num_views, 4, 4) float64 world_from_camera.
+    """
+    if num_views < 1:
+        raise InputError(f"{num_views} views: expected at least 1")
+    if not distance > 0 or not math.isfinite(distance):
+        raise InputError(f"camera distance {distance}: expected a positive number")
+    low, high = elevation_deg
+    if not -90 <= low <= high <= 90:
+        raise InputError(f"elevation range {low} to {high} degrees: expected -90 <= low <= high <= 90")
+    poses = []
+    for _ in range(num_views):  # two draws a view, so that a longer sequence begins with the shorter one
+        azimuth = rng.uniform(0, 2 * math.pi)
+        elevation = math.radians(rng.uniform(low, high))
+        flat = math.cos(elevation)
+        direction = np.array([flat * math.cos(azimuth), flat * math.sin(azimuth), math.sin(elevation)])
+        poses.append(look_at(distance * direction))
+    return np.stack(poses)
+
+
+@dataclass(frozen=True)
+class Views:
+    """The content of a `transforms.json`: one lens, several poses.
+
+    Attributes:
+      fov_rad: horizontal field of view in radians (`camera_angle_x`).
+      names: picture file of each view, as "000.png".
+      world_from_camera: (V, 4, 4) float64.
+    """
+
+    fov_rad: float
+    names: tuple[str, ...]
+    world_from_camera: np.ndarray
+
+    @property
+    def stems(self) -> tuple[str, ...]:
+        """Name of each view without folder and suffix, as "000"."""
+        return tuple(PurePosixPath(name).stem for name in self.names)
+
+    def camera(self, index: int, width: int, height: int | None = None) -> Camera:
+        """The camera of one view at a size in pixels (square where no height is given)."""
+        return Camera(width, height or width, self.fov_rad, self.world_from_camera[index])
+
+    def to_json(self) -> str:
+        """The text of `transforms.json`: poses are camera to world, under both names that readers use."""
+        frames = [
+            {"file_path": name, "transform_matrix": pose.tolist(), "c2w": pose.tolist()}
+            for name, pose in zip(self.names, self.world_from_camera, strict=True)
+        ]
+        return json.dumps({"camera_angle_x": self.fov_rad, "frames": frames}, indent=1) + "\n"
+
+
+def load_views(path: str | Path) -> Views:
+    """Read a `transforms.json`.
+
+    Raises:
+      InputError: no such file, not JSON, no frames, a pose that is not rigid, two frames of one name.
+    """
+    path = Path(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; render the images first, or give the views' poses there") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise InputError(f"{path}: not readable as JSON ({str(error).splitlines()[0]})") from None
+    frames = content.get("frames") if isinstance(content, dict) else None
+    if not isinstance(frames, list) or not frames:
+        raise InputError(f"{path}: no frames; expected a non-empty list under 'frames'")
+    fov = content.get("camera_angle_x")
+    if not isinstance(fov, (int, float)) or isinstance(fov, bool) or not 0 < fov < math.pi:
+        raise InputError(f"{path}: camera_angle_x is {fov!r}, expected radians between 0 and pi")
+    names, poses = [], []
+    for number, frame in enumerate(frames):
+        where = f"{path}: frame {number}"
+        if not isinstance(frame, dict) or not isinstance(frame.get("file_path"), str):
+            raise InputError(f"{where} has no file_path")
+        pose = frame.get("transform_matrix", frame.get("c2w"))
+        if pose is None:
+            raise InputError(f"{where} has neither transform_matrix nor c2w")
+        names.append(frame["file_path"])
+        poses.append(check_pose(pose, where))
+    views = Views(float(fov), tuple(names), np.stack(poses))
+    if len(set(views.stems)) != len(names) or "" in views.stems:
+        raise InputError(f"{path}: every frame needs a file name of its own, got {', '.join(names[:4])} ...")
+    return views

@@ -1,0 +1,31 @@
+"""What every entry shares: one line for bad input and the status it ends with."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import sys
+from collections.abc import Callable
+
+from .errors import InputError
+
+OK, BAD_INPUT, FAILURES = 0, 2, 3
+"""Exit statuses: all done; input that cannot be used; done, with failures that were recorded."""
+
+
+def entry(main: Callable[..., int | None]) -> Callable[..., int]:
+    """Wrap an entry's `main`: InputError becomes one line on stderr and status 2, without a traceback."""
+
+    @functools.wraps(main)
+    def run(*args, **kwargs) -> int:
+        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+        try:
+            return main(*args, **kwargs) or OK
+        except InputError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return BAD_INPUT
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return 130
+
+    return run

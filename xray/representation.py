@@ -1,0 +1,122 @@
+"""The X-Ray: for every pixel's ray, the surfaces that it crosses, front to back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .errors import InputError
+
+LAYERS = 16
+"""Layers that are stored by default."""
+
+RESOLUTION = 256
+"""Rays on each side that are stored by default."""
+
+CHANNELS = ("depth", "normal_x", "normal_y", "normal_z", "red", "green", "blue")
+"""Order of the channels of the array form."""
+
+
+@dataclass(frozen=True)
+class XRay:
+    """Ordered surface hits of every camera ray.
+
+    Hits are packed to the front of the layer axis in increasing depth; a depth of 0 means no hit, and
+    there normal and colour are 0 too.
+
+    Attributes:
+      depth: (L, H, W) float32, distance from the camera centre along the unit ray, in object units.
+      normal: (L, H, W, 3) float32, unit, camera frame, by the winding of the face (not turned to the viewer).
+      color: (L, H, W, 3) float32, sRGB in [0, 1].
+    """
+
+    depth: np.ndarray
+    normal: np.ndarray
+    color: np.ndarray
+
+    def __post_init__(self) -> None:
+        if self.depth.ndim != 3:
+            raise InputError(f"depth of shape {self.depth.shape}: expected (layers, height, width)")
+        for name in ("normal", "color"):
+            shape = getattr(self, name).shape
+            if shape != (*self.depth.shape, 3):
+                raise InputError(f"{name} of shape {shape}: expected {(*self.depth.shape, 3)}")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(layers, height, width)."""
+        return self.depth.shape
+
+    @property
+    def hit(self) -> np.ndarray:
+        """(L, H, W) bool."""
+        return self.depth > 0
+
+    def to_array(self) -> np.ndarray:
+        """(L, 7, H, W) float32 in the order of `CHANNELS`."""
+        array = np.empty((self.shape[0], 7, *self.shape[1:]), np.float32)
+        array[:, 0] = self.depth
+        array[:, 1:4] = self.normal.transpose(0, 3, 1, 2)
+        array[:, 4:7] = self.color.transpose(0, 3, 1, 2)
+        return array
+
+    @classmethod
+    def from_array(cls, array: np.ndarray) -> XRay:
+        """Inverse of `to_array`."""
+        if array.ndim != 4 or array.shape[1] != 7:
+            raise InputError(f"X-Ray array of shape {array.shape}: expected (layers, 7, height, width)")
+        array = np.asarray(array, dtype=np.float32)
+        normal = np.ascontiguousarray(array[:, 1:4].transpose(0, 2, 3, 1))
+        color = np.ascontiguousarray(array[:, 4:7].transpose(0, 2, 3, 1))
+        return cls(np.ascontiguousarray(array[:, 0]), normal, color)
+
+    def keep(self, layers: int) -> XRay:
+        """The first `layers` layers."""
+        return XRay(self.depth[:layers], self.normal[:layers], self.color[:layers])
+
+    def subsample(self, factor: int) -> XRay:
+        """Every `factor`-th ray, which is exactly the X-Ray of the same view `factor` times smaller."""
+        if factor < 1 or self.shape[1] % factor or self.shape[2] % factor:
+            raise InputError(f"{self.shape[1]} x {self.shape[2]} rays cannot be subsampled by {factor}")
+        step = slice(None, None, factor)
+        return XRay(self.depth[:, step, step], self.normal[:, step, step], self.color[:, step, step])
+
+    def validate(self, name: str = "X-Ray") -> XRay:
+        """Self, or InputError naming the first rule that is broken."""
+        for rule, holds in self._rules():
+            if not holds:
+                raise InputError(f"{name}: {rule}")
+        return self
+
+    def _rules(self):
+        depth, hit = self.depth, self.hit
+        yield (
+            "depth, normal and colour must be finite",
+            all(np.isfinite(values).all() for values in (depth, self.normal, self.color)),
+        )
+        yield "depth must not be negative", bool((depth >= 0).all())
+        yield "hits must be packed to the front", not (hit[1:] & ~hit[:-1]).any()
+        yield "depth must not decrease along a ray", not (hit[1:] & (depth[1:] < depth[:-1])).any()
+        yield (
+            "normal and colour must be 0 where there is no hit",
+            not (self.normal[~hit].any() or self.color[~hit].any()),
+        )
+        length = np.linalg.norm(self.normal[hit].astype(np.float64), axis=-1)
+        yield "normals must have length 1", bool((np.abs(length - 1) < 1e-3).all())
+        color = self.color[hit]
+        yield "colour must lie in [0, 1]", bool((color >= 0).all() and (color <= 1).all())
+
+
+def pack(depth: np.ndarray, keep: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Order in which kept hits move to the front of their ray, keeping their sequence.
+
+    Args:
+      depth: (L, H, W); keep: (L, H, W) bool.
+    Returns:
+      order (L, H, W) int64 for `np.take_along_axis` on axis 0, and valid (L, H, W) bool after the move.
+    """
+    if keep.shape != depth.shape:
+        raise InputError(f"mask of shape {keep.shape}: expected {depth.shape}")
+    order = np.argsort(~keep, axis=0, kind="stable")
+    return order, np.take_along_axis(keep, order, axis=0)
