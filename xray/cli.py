@@ -22,10 +22,10 @@ def entry(main: Callable[..., int | None]) -> Callable[..., int]:
         try:
             return main(*args, **kwargs) or OK
         except InputError as error:
-            print(f"error: {error}", file=sys.stderr)
+            sys.stderr.write(f"error: {error}\n")
             return BAD_INPUT
         except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
+            sys.stderr.write("interrupted\n")
             return 130
 
     return run

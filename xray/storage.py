@@ -124,7 +124,7 @@ def _read_csr(path: Path):
     counts_agree = len(indptr) == shape[0] + 1 and indptr[0] == 0 and indptr[-1] == len(data) == len(indices)
     if not counts_agree or (np.diff(indptr) < 0).any():
         raise InputError(f"{path}: indptr, indices and data do not belong together")
-    if len(indices) and not (0 <= int(indices.min()) and int(indices.max()) < shape[1]):
+    if len(indices) and not (int(indices.min()) >= 0 and int(indices.max()) < shape[1]):
         raise InputError(f"{path}: indices reach outside shape {tuple(shape.tolist())}")
     return data.astype(np.float32, copy=False), indices, indptr, shape, size
 
@@ -133,7 +133,7 @@ def _size(path: Path, shape: np.ndarray, size: np.ndarray | None) -> tuple[int, 
     """(height, width): as stored, or square as in the released files, which do not store it."""
     pixels, remainder = divmod(int(shape[1]), 7)
     if size is None:
-        side = int(round(pixels**0.5))
+        side = round(pixels**0.5)
         size = np.array([side, side])
     if (
         remainder
