@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Sets up .venv and runs the tests. Arguments go to pytest: bash scripts/run_tests.sh tests/test_camera.py -k rays
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+
+# One thread a process: the tests run side by side, a process a core.
+export OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1
+exec python -m pytest -n "$(nproc)" --dist loadfile "$@"
