@@ -1,0 +1,234 @@
+"""Mesh: one object as triangles in the unit box of the z-up world, with the colour of every surface point."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from . import srgb
+from .axes import UP_OF_SUFFIX, world_from_file
+from .errors import InputError
+from .part import GREY, Material, Part
+from .readers import read_parts
+
+COLORS = ("texture", "face")
+"""Choices of `--color`: looked up at every hit, or one colour a face as in the original's data."""
+
+NORMALS = ("face", "vertex")
+"""Choices of `--normals`: of the face, or interpolated from the file's vertex normals."""
+
+FOLDER_STYLES = {"models": ".obj", "meshes": ".obj", "Scan": ".obj"}
+"""Folders that a data set puts between the object's id and a file whose name says nothing: ShapeNet's
+<uid>/models/*.obj, Google Scanned Objects' <uid>/meshes/model.obj, OmniObject3D's <uid>/Scan/Scan.obj."""
+
+SLIVER = 1e-12
+"""A face with less than this share of its longest edge squared as area counts as degenerate."""
+
+
+class Mesh:
+    """Triangles of one object, longest side of the box 1, box centred at the origin, z up.
+
+    Attributes:
+      vertices: (V, 3) float64, world.
+      faces: (F, 3) int64, counter-clockwise seen from outside; degenerate ones are removed.
+      face_normals: (F, 3) float64, unit, by the winding.
+      vertex_normals: (V, 3) float64, unit; 0 where the file has none.
+      uv: (V, 2) float64; 0 where the file has none.
+      vertex_colors: (V, 3) float32, linear light; 1 where the file has none.
+      face_colors: (F, 3) float32, linear light; 1 where the file has none.
+      materials: tuple of Material; material: (F,) int32, the material of each face.
+    """
+
+    def __init__(self, parts: Sequence[Part], rotation: np.ndarray, name: str) -> None:
+        """Join parts, turn them by a (3, 3) rotation, scale to the unit box. Errors begin with `name`."""
+        parts = [part.check(name) for part in parts if len(part.faces)]
+        if not parts:
+            raise InputError(f"{name}: no triangles")
+        counts = [len(part.vertices) for part in parts]
+        first = np.concatenate([[0], np.cumsum(counts)[:-1]])
+        vertices = np.concatenate([part.vertices for part in parts]).astype(np.float64) @ rotation.T
+        faces = np.concatenate([part.faces + start for part, start in zip(parts, first, strict=True)])
+        keep = _is_proper(vertices, faces)
+        if not keep.any():
+            raise InputError(f"{name}: no triangles, every face is degenerate")
+        used, faces = np.unique(faces[keep], return_inverse=True)
+        self.faces = faces.reshape(-1, 3).astype(np.int64)
+        self.vertices = _in_unit_box(vertices[used])
+        corners = self.vertices[self.faces]
+        self._cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        self.face_normals = self._cross / np.linalg.norm(self._cross, axis=1, keepdims=True)
+        self.vertex_normals = _unit(_joined(parts, "normals", counts, 3, 0.0)[used] @ rotation.T)
+        self.uv = _joined(parts, "uv", counts, 2, 0.0)[used]
+        self.vertex_colors = _joined(parts, "vertex_colors", counts, 3, 1.0)[used].astype(np.float32)
+        face_counts = [len(part.faces) for part in parts]
+        self.face_colors = _joined(parts, "face_colors", face_counts, 3, 1.0)[keep].astype(np.float32)
+        self.materials, index = _shared_materials(parts)
+        self.material = np.repeat(index, face_counts)[keep].astype(np.int32)
+
+    def colors(self, face: np.ndarray, barycentric: np.ndarray, mode: str = "texture") -> np.ndarray:
+        """Colour at points on the surface: texture x material factor x vertex colour x face colour.
+
+        The product is of linear light, and the result is sRGB; so a texture alone comes back as it is in its
+        file. A surface without any colour is grey (`part.GREY`). Mode "face" looks the nearest texture pixel
+        up at the three corners only and averages, as the original's data does, so that a face has one colour.
+
+        Args:
+          face: (N,) int; barycentric: (N, 3), the weights of the face's corners.
+        Returns:
+          (N, 3) float32, sRGB in [0, 1].
+        """
+        if mode not in COLORS:
+            raise InputError(f"color {mode!r}: expected one of {', '.join(COLORS)}")
+        if mode == "texture":
+            return self._colors(face, barycentric, nearest=False)
+        different, inverse = np.unique(face, return_inverse=True)
+        corners = (np.tile(row, (len(different), 1)) for row in np.eye(3))
+        mean = sum(self._colors(different, corner, nearest=True) for corner in corners) / 3
+        return np.clip(mean, 0, 1).astype(np.float32)[inverse]
+
+    def _colors(self, face: np.ndarray, barycentric: np.ndarray, nearest: bool) -> np.ndarray:
+        weights = np.asarray(barycentric, dtype=np.float64)[:, :, None]
+        corners = self.faces[face]
+        factor = np.stack([material.factor for material in self.materials])[self.material[face]]
+        factor = factor * self.face_colors[face]
+        factor *= (self.vertex_colors[corners] * weights.astype(np.float32)).sum(1)
+        textured = np.array([material.texture is not None for material in self.materials])
+        color = np.empty((len(face), 3), np.float32)
+        plain = ~textured[self.material[face]]
+        color[plain] = srgb.from_linear(factor[plain])
+        for index in np.unique(self.material[face[~plain]]):
+            chosen = self.material[face] == index
+            uv = (self.uv[corners[chosen]] * weights[chosen]).sum(1)
+            picture = self.materials[index].texture.sample(uv, nearest)
+            tinted = np.abs(factor[chosen] - 1).max(1) > 1e-5  # elsewhere the product is the picture itself
+            picture[tinted] = srgb.from_linear(srgb.to_linear(picture[tinted]) * factor[chosen][tinted])
+            color[chosen] = picture
+        return np.clip(color, 0, 1)
+
+    def normals(self, face: np.ndarray, barycentric: np.ndarray, mode: str = "face") -> np.ndarray:
+        """Unit normals at points on the surface, world frame, never turned to a viewer.
+
+        Mode "vertex" interpolates the file's vertex normals and gives them the sign of the face's normal; where
+        the file has none it is the face's normal.
+
+        Args:
+          face: (N,) int; barycentric: (N, 3).
+        Returns:
+          (N, 3) float64.
+        """
+        if mode not in NORMALS:
+            raise InputError(f"normals {mode!r}: expected one of {', '.join(NORMALS)}")
+        flat = self.face_normals[face]
+        if mode == "face":
+            return flat
+        smooth = (self.vertex_normals[self.faces[face]] * np.asarray(barycentric)[:, :, None]).sum(1)
+        smooth *= np.where((smooth * flat).sum(1, keepdims=True) < 0, -1.0, 1.0)
+        length = np.linalg.norm(smooth, axis=1, keepdims=True)
+        return np.where(length > 1e-6, smooth / np.maximum(length, 1e-6), flat)
+
+    def sample(self, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Points spread evenly over the area of the surface.
+
+        Returns:
+          points (count, 3) float64, normals (count, 3) float64 of the faces, colors (count, 3) float32.
+        """
+        area = np.linalg.norm(self._cross, axis=1)
+        face = rng.choice(len(self.faces), size=count, p=area / area.sum())
+        u, v = rng.random((2, count))
+        root = np.sqrt(u)
+        barycentric = np.stack([1 - root, root * (1 - v), root * v], axis=1)
+        points = (self.vertices[self.faces[face]] * barycentric[:, :, None]).sum(1)
+        return points, self.face_normals[face], self.colors(face, barycentric)
+
+
+def load_mesh(path: str | Path, up: str = "auto") -> Mesh:
+    """Read a mesh or scene file.
+
+    Args:
+      up: axis that is up in the file; "auto" goes by the file type (`axes.UP_OF_SUFFIX`).
+    Raises:
+      InputError: no such file, a type that is not known, content that cannot be used; the message names the file.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in UP_OF_SUFFIX:
+        raise InputError(f"{path}: file type {path.suffix!r}, expected one of {', '.join(UP_OF_SUFFIX)}")
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    return Mesh(read_parts(path), world_from_file(path.suffix, up), str(path))
+
+
+def find_meshes(mesh_root: str | Path) -> dict[str, Path]:
+    """Object id -> mesh file, sorted by id: <uid>.<type> anywhere below, and the styles of `FOLDER_STYLES`.
+
+    Raises:
+      InputError: no such folder, no mesh in it, two files for one id.
+    """
+    mesh_root = Path(mesh_root)
+    if not mesh_root.is_dir():
+        raise InputError(f"{mesh_root}: no such folder of meshes")
+    found: dict[str, Path] = {}
+    for path in sorted(mesh_root.rglob("*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(mesh_root).parts)
+        if hidden or path.suffix.lower() not in UP_OF_SUFFIX or not path.is_file():
+            continue
+        uid = _uid(path, mesh_root)
+        if uid in found:
+            raise InputError(f"{path}: the object id {uid!r} is also that of {found[uid]}; ids must differ")
+        found[uid] = path
+    if not found:
+        raise InputError(f"{mesh_root}: no mesh in this folder; expected files of type {', '.join(UP_OF_SUFFIX)}")
+    return dict(sorted(found.items()))
+
+
+def _uid(path: Path, mesh_root: Path) -> str:
+    style = FOLDER_STYLES.get(path.parent.name)
+    if path.suffix.lower() == style and path.parent.parent != mesh_root and path.parent != mesh_root:
+        beside = [other for other in path.parent.iterdir() if other.suffix.lower() == style]
+        if len(beside) == 1:
+            return path.parent.parent.name
+    return path.stem
+
+
+def _is_proper(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """(F,) bool, which faces have an area."""
+    corners = vertices[faces]
+    edges = corners - np.roll(corners, 1, axis=1)
+    longest = (edges * edges).sum(2).max(1)
+    twice_area = np.linalg.norm(np.cross(edges[:, 0], edges[:, 1]), axis=1)
+    return twice_area > SLIVER * longest
+
+
+def _in_unit_box(vertices: np.ndarray) -> np.ndarray:
+    low, high = vertices.min(0), vertices.max(0)
+    return (vertices - (low + high) / 2) / (high - low).max()
+
+
+def _joined(parts: Sequence[Part], name: str, counts: list[int], columns: int, missing: float) -> np.ndarray:
+    rows = [getattr(part, name) for part in parts]
+    blank = [np.full((count, columns), missing) for count in counts]
+    return np.concatenate([empty if values is None else values for values, empty in zip(rows, blank, strict=True)])
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.where(length > 0, vectors / np.where(length > 0, length, 1), 0)
+
+
+def _shared_materials(parts: Sequence[Part]) -> tuple[tuple[Material, ...], np.ndarray]:
+    """The different materials, and the index of each part's."""
+    grey = Material(np.full(3, srgb.to_linear(np.float32(GREY)), np.float32))
+    white = Material()
+    materials: list[Material] = []
+    known: dict[int, int] = {}
+    index = []
+    for part in parts:
+        material = part.material
+        if material is None:
+            material = grey if part.vertex_colors is None and part.face_colors is None else white
+        if id(material) not in known:
+            known[id(material)] = len(materials)
+            materials.append(material)
+        index.append(known[id(material)])
+    return tuple(materials), np.array(index)

@@ -1,0 +1,80 @@
+"""Part: one piece of a file with one material, as the readers hand it over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from .errors import InputError
+from .texture import Texture
+
+GREY = 0.8
+"""sRGB value of a surface for which the file gives no colour at all."""
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """The colour of a surface: `texture` times `factor`.
+
+    Attributes:
+      factor: (3,) float32, linear light.
+      texture: or None, where the factor alone is the colour.
+    """
+
+    factor: np.ndarray = field(default_factory=lambda: np.ones(3, np.float32))
+    texture: Texture | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Triangles with one material. What a file does not have is None.
+
+    Attributes:
+      vertices: (V, 3) float64, in the axes of the file, node transforms applied.
+      faces: (F, 3) int64, counter-clockwise seen from outside.
+      material: or None.
+      uv: (V, 2) float64, see `Texture`.
+      normals: (V, 3) float64, of any length.
+      vertex_colors: (V, 3) float32, linear light.
+      face_colors: (F, 3) float32, linear light.
+    """
+
+    vertices: np.ndarray
+    faces: np.ndarray
+    material: Material | None = None
+    uv: np.ndarray | None = None
+    normals: np.ndarray | None = None
+    vertex_colors: np.ndarray | None = None
+    face_colors: np.ndarray | None = None
+
+    def check(self, name: str) -> Part:
+        """Self, or InputError beginning with `name`: values that are not finite, lengths that do not agree."""
+        count, faces = len(self.vertices), self.faces
+        if len(faces) and not (faces.min() >= 0 and faces.max() < count):
+            raise InputError(f"{name}: faces name vertices {faces.min()} to {faces.max()}, there are {count}")
+        if not np.isfinite(self.vertices[np.unique(faces)]).all():
+            raise InputError(f"{name}: vertices that are not finite numbers")
+        for what in ("uv", "normals", "vertex_colors"):
+            values = getattr(self, what)
+            if values is not None and len(values) != count:
+                raise InputError(f"{name}: {len(values)} {what} for {count} vertices")
+        if self.uv is not None and not np.isfinite(self.uv).all():
+            raise InputError(f"{name}: texture coordinates that are not finite numbers")
+        return self
+
+    def transformed(self, matrix: np.ndarray) -> Part:
+        """The part under a (4, 4) affine transform; a mirror turns the winding, so that outside stays outside."""
+        linear = matrix[:3, :3]
+        mirrored = np.linalg.det(linear) < 0
+        normals = self.normals
+        if normals is not None:
+            # The cofactor matrix is the inverse transpose up to scale, and exists for singular ones too.
+            cofactor = np.stack([np.cross(linear[(i + 1) % 3], linear[(i + 2) % 3]) for i in range(3)])
+            normals = normals @ cofactor.T * (-1.0 if mirrored else 1.0)
+        return replace(
+            self,
+            vertices=self.vertices @ linear.T + matrix[:3, 3],
+            faces=self.faces[:, ::-1] if mirrored else self.faces,
+            normals=normals,
+        )

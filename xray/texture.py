@@ -1,0 +1,107 @@
+"""Texture: a picture that is looked up by texture coordinates."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from .errors import InputError
+
+WRAPS = ("repeat", "mirror", "clamp")
+"""What stands outside [0, 1]: the picture again, the picture mirrored, or its border."""
+
+
+@dataclass(frozen=True, eq=False)
+class Texture:
+    """An sRGB picture with the rules of its sampler.
+
+    Texture coordinates are those of glTF: (0, 0) is the outer corner of the top left pixel, u goes right and
+    v goes down, so pixel centres lie at (i + 0.5) / W.
+
+    Attributes:
+      pixels: (H, W, 3) uint8, sRGB. Alpha is left out: a surface is there or not, whatever is painted on it.
+      wrap: the rule across and down, each of `WRAPS`.
+      nearest: take the nearest pixel instead of interpolating between four.
+      transform: (2, 3) float64 applied to (u, v, 1) first, or None.
+    """
+
+    pixels: np.ndarray
+    wrap: tuple[str, str] = ("repeat", "repeat")
+    nearest: bool = False
+    transform: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if self.pixels.ndim != 3 or self.pixels.shape[2] != 3 or self.pixels.dtype != np.uint8 or not self.pixels.size:
+            raise InputError(f"texture of shape {self.pixels.shape} {self.pixels.dtype}: expected (H, W, 3) uint8")
+        if not set(self.wrap) <= set(WRAPS):
+            raise InputError(f"texture wrap {self.wrap}: expected of {', '.join(WRAPS)}")
+
+    def sample(self, uv: np.ndarray, nearest: bool = False) -> np.ndarray:
+        """Colours at texture coordinates, interpolated between the sRGB values of the four pixels around.
+
+        Args:
+          uv: (N, 2); nearest: take the nearest pixel in any case.
+        Returns:
+          (N, 3) float32, sRGB in [0, 1].
+        """
+        uv = np.asarray(uv, dtype=np.float64)
+        if self.transform is not None:
+            uv = uv @ self.transform[:, :2].T + self.transform[:, 2]
+        height, width = self.pixels.shape[:2]
+        x, y = uv[:, 0] * width, uv[:, 1] * height
+        if nearest or self.nearest:
+            column = _wrapped(np.floor(x).astype(np.int64), width, self.wrap[0])
+            row = _wrapped(np.floor(y).astype(np.int64), height, self.wrap[1])
+            return self.pixels[row, column].astype(np.float32) / 255
+        left, top = np.floor(x - 0.5), np.floor(y - 0.5)
+        right_share = (x - 0.5 - left).astype(np.float32)[:, None]
+        lower_share = (y - 0.5 - top).astype(np.float32)[:, None]
+        left, top = left.astype(np.int64), top.astype(np.int64)
+        columns = [_wrapped(left + step, width, self.wrap[0]) for step in (0, 1)]
+        upper, lower = (self._row(_wrapped(top + step, height, self.wrap[1]), columns, right_share) for step in (0, 1))
+        return (upper + (lower - upper) * lower_share) / 255
+
+    def _row(self, row: np.ndarray, columns: list[np.ndarray], right_share: np.ndarray) -> np.ndarray:
+        left, right = (self.pixels[row, column].astype(np.float32) for column in columns)
+        return left + (right - left) * right_share
+
+
+def _wrapped(index: np.ndarray, size: int, wrap: str) -> np.ndarray:
+    if wrap == "clamp":
+        return np.clip(index, 0, size - 1)
+    if wrap == "repeat":
+        return index % size
+    index = index % (2 * size)
+    return np.minimum(index, 2 * size - 1 - index)
+
+
+def read_pixels(source: str | Path | bytes, name: str) -> np.ndarray:
+    """(H, W, 3) uint8 of an image file or of its bytes, transparency dropped.
+
+    Raises:
+      InputError: not readable as an image; the message begins with `name`.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+                if image.mode.startswith("I"):  # 16 bits a channel; Pillow's own conversion clips at 255
+                    values = np.asarray(image, dtype=np.float64) / 257
+                    return np.repeat(values.round().clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
+                return np.array(image.convert("RGBA").convert("RGB"))
+    except FileNotFoundError:
+        raise InputError(f"{name}: no such file") from None
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        EOFError,
+        Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
+    ) as error:
+        raise InputError(f"{name}: not readable as an image ({str(error)[:100]})") from None
