@@ -9,6 +9,7 @@ import torch
 
 from .errors import InputError
 from .representation import XRay, pack
+from .sparse import SparseXRay
 
 CHANNELS = 8
 """Depth, normal x y z, red, green, blue, hit."""
@@ -66,7 +67,7 @@ class Codec:
             raise InputError(f"{size} rays are not a whole multiple of the codec's resolution {self.resolution}")
         return size // self.resolution
 
-    def fit(self, xray: XRay) -> XRay:
+    def fit(self, xray: XRay | SparseXRay) -> XRay | SparseXRay:
         """The X-Ray at the codec's layers and resolution, before any scaling."""
         layers, height, width = xray.shape
         if height != width or layers < self.layers:
@@ -115,6 +116,7 @@ class Codec:
         array = tensor.detach().to("cpu", torch.float32).numpy()
         if not np.isfinite(array).all():
             raise InputError("the tensor to decode has values that are not finite")
+        array = np.clip(array, -1e18, 1e18)  # no change to what is kept; the squares below stay finite
         depth = (array[:, 0] + 1) / 2 * (self.far - self.near) + self.near
         keep = (array[:, 7] > self.hit_threshold) & (depth > self.near) & (depth < self.far)
         nearest = np.zeros(depth.shape[1:], np.float32)

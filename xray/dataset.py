@@ -14,7 +14,7 @@ from .codec import Codec
 from .errors import InputError
 from .images import composite, load_rgba, to_array
 from .representation import XRay
-from .storage import load_xray
+from .storage import load_sparse, load_xray
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ class XRayDataset(Dataset):
     def _read(self, index: int) -> dict:
         row = self.rows[index]
         return {
-            "xray": self.codec.encode(self.xray(index)),
+            "xray": self._encoded(index),
             "image": self.image(index),
             "object": row["object"],
             "view": row["view"],
@@ -122,6 +122,15 @@ class XRayDataset(Dataset):
             return torch.from_numpy(to_array(composite(load_rgba(path), self.background), self.image_size))
         except InputError as error:
             raise _naming(path, error) from None
+
+    def _encoded(self, index: int) -> torch.Tensor:
+        path = self._path("xrays", index, ".npz")
+        sparse = load_sparse(path)
+        try:
+            fitted = self.codec.fit(sparse)
+        except InputError as error:
+            raise _naming(path, error) from None
+        return self.codec.encode(fitted.to_xray().validate(str(path)))
 
     def xray(self, index: int, layers: int | None = None) -> XRay:
         """The stored X-Ray of a sample, not scaled: all layers by default, or the first ones."""

@@ -71,8 +71,8 @@ def to_array(picture: Image.Image, size: int) -> np.ndarray:
     if picture.width != size:
         picture = picture.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=None)
     planes = np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))
-    return _LEVELS[planes]
-
-
-_LEVELS = np.arange(256, dtype=np.float32) / np.float32(255) * np.float32(2) - np.float32(1)
-"""The 256 values of an 8-bit channel in [-1, 1]; looking them up is exact and twice as fast as computing them."""
+    values = planes.astype(np.float32)
+    values /= np.float32(255)
+    values *= 2
+    values -= 1
+    return values
