@@ -1,0 +1,91 @@
+"""Meshes from the ray order: closed where the shape is, open where it is, wound outward."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import trimesh
+from analytic import sphere_points, sphere_xray
+
+from xray.camera import Camera
+from xray.errors import InputError
+from xray.metrics import chamfer
+from xray.representation import XRay
+from xray.surface import save_mesh, to_surface
+from xray.surface_rays import connect
+
+
+@pytest.mark.parametrize("radii", [[0.5], [0.5, 0.47, 0.3]])
+def test_nested_spheres_become_closed_meshes(radii):
+    surface = to_surface(*sphere_xray(radii, 96), frame="world")
+    mesh = surface.to_trimesh()
+    assert mesh.is_watertight
+    assert mesh.is_winding_consistent
+    parts = mesh.split()
+    assert sorted(round(np.linalg.norm(part.vertices, axis=1).mean(), 3) for part in parts) == sorted(radii)
+    assert all(part.volume == pytest.approx(4 / 3 * np.pi * r**3, rel=0.03) for part, r in zip(
+        sorted(parts, key=lambda part: part.area), sorted(radii), strict=True))  # fmt: skip
+    outward = (mesh.face_normals * mesh.triangles_center).sum(1)
+    assert (outward > 0).mean() > 0.99
+    sampled = trimesh.sample.sample_surface(mesh, 20000, seed=0)[0]
+    floor = chamfer(sphere_points(radii, 20000, 1), sphere_points(radii, 20000, 2))
+    assert chamfer(sampled, sphere_points(radii, 20000, 2)) < 1.05 * floor
+
+
+def plane_xray(width: int = 40, height: int = 30, slope: float = 1.0, side: int = 1) -> tuple[XRay, Camera]:
+    """One open slanted sheet with a border inside the picture."""
+    camera = Camera(width, height)
+    normal = np.array([slope, 0.3, side]) / np.linalg.norm([slope, 0.3, side])
+    depth = (normal @ (0, 0, -1.5)) / (camera.rays() @ normal)
+    hit = np.zeros((height, width), bool)
+    hit[4:-6, 5:-3] = True
+    depth = np.where(hit, depth, 0)[None].astype(np.float32)
+    tile = hit[None, ..., None]
+    return XRay(
+        depth, (normal * tile).astype(np.float32), (np.full(3, 0.5) * tile).astype(np.float32)
+    ).validate(), camera
+
+
+@pytest.mark.parametrize("slope", [0.0, 1.0, -1.5])
+def test_an_open_sheet_stays_open_and_whole(slope):
+    xray, camera = plane_xray(slope=slope)
+    mesh = to_surface(xray, camera).to_trimesh()
+    assert len(mesh.split(only_watertight=False)) == 1
+    assert len(mesh.faces) == 2 * (30 - 10 - 1) * (40 - 8 - 1)
+    assert mesh.euler_number == 1
+    assert np.allclose(mesh.face_normals, xray.normal[xray.hit][0], atol=1e-4)
+
+
+def test_two_sheets_apart_are_not_joined():
+    near, camera = plane_xray(slope=0.0)
+    both = np.concatenate([near.depth, near.depth + 0.3 * near.hit])
+    flipped = np.concatenate([near.normal, -near.normal])
+    xray = XRay(both, flipped, np.concatenate([near.color] * 2))
+    assert len(to_surface(xray, camera).to_trimesh().split(only_watertight=False)) == 2
+
+
+def test_empty_and_single_hits():
+    nothing = XRay(np.zeros((2, 8, 8), np.float32), *[np.zeros((2, 8, 8, 3), np.float32)] * 2)
+    assert connect(nothing, Camera(8, 8)).shape == (0, 3)
+    assert len(to_surface(nothing, Camera(8, 8)).faces) == 0
+
+
+@pytest.mark.parametrize("suffix", ["glb", "obj", "ply"])
+def test_saved_meshes_stand_upright(tmp_path, suffix):
+    surface = to_surface(*sphere_xray([0.5], 32), frame="world")
+    raised = type(surface)(surface.vertices + (0, 0, 2), surface.faces, surface.normals, surface.colors)
+    save_mesh(tmp_path / f"a.{suffix}", raised)
+    mesh = trimesh.load(tmp_path / f"a.{suffix}", force="mesh", process=False)
+    assert len(mesh.faces) == len(surface.faces)
+    up = 2 if suffix == "ply" else 1
+    assert mesh.bounds.mean(0)[up] == pytest.approx(2, abs=0.02)
+    colors = np.asarray(mesh.visual.vertex_colors)[:, :3] / 255
+    assert np.abs(np.sort(colors, 0) - np.sort(surface.colors, 0)).max() < 0.01
+
+
+def test_unknown_method_and_suffix(tmp_path):
+    xray, camera = sphere_xray([0.5], 16)
+    with pytest.raises(InputError, match="ball"):
+        to_surface(xray, camera, "ball")
+    with pytest.raises(InputError, match="stl"):
+        save_mesh(tmp_path / "a.stl", to_surface(xray, camera))

@@ -1,0 +1,90 @@
+"""XRay -> mesh, and meshes as .glb, .obj and .ply."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import trimesh
+
+from .camera import Camera
+from .errors import InputError
+from .points import fit_camera, to_points
+from .representation import XRay
+from .storage import atomic_path
+from .surface_rays import connect
+
+METHODS = ("rays", "poisson")
+"""How a surface is made: from the order of the hits along the rays, or by screened Poisson reconstruction."""
+
+
+@dataclass(frozen=True)
+class Surface:
+    """Triangles with a normal and a colour at every vertex.
+
+    Attributes:
+      vertices: (V, 3) float64, object units; normals: (V, 3) float64, unit; colors: (V, 3) float32, sRGB in [0, 1].
+      faces: (F, 3) int64, wound so that face normals look out of the object.
+
+    """
+
+    vertices: np.ndarray
+    faces: np.ndarray
+    normals: np.ndarray
+    colors: np.ndarray
+
+    def to_trimesh(self) -> trimesh.Trimesh:
+        """The same as a trimesh object, as it is: vertices neither merged nor moved."""
+        rgba = np.full((len(self.vertices), 4), 255, np.uint8)
+        rgba[:, :3] = np.rint(np.clip(self.colors, 0, 1) * 255)
+        return trimesh.Trimesh(
+            self.vertices, self.faces, vertex_normals=self.normals, vertex_colors=rgba, process=False,
+        )
+
+
+def to_surface(xray: XRay, camera: Camera, method: str = "rays", frame: str = "camera") -> Surface:
+    """A mesh of the X-Ray's surfaces.
+
+    Args:
+      method: one of `METHODS`.
+      frame: "camera", or "world" to apply the camera's pose.
+
+    Raises:
+      InputError: unknown method or frame; "poisson" where its library is not installed.
+
+    """
+    if method not in METHODS:
+        raise InputError(f"surface method {method!r}: expected one of {', '.join(METHODS)}")
+    cloud = to_points(xray, camera, frame)
+    if method == "poisson":
+        from .surface_poisson import poisson
+
+        return Surface(*poisson(cloud.points, cloud.normals, cloud.colors))
+    faces = connect(xray, fit_camera(camera, xray))
+    used, faces = np.unique(faces, return_inverse=True)
+    kept = cloud[used]
+    return Surface(kept.points, faces.reshape(-1, 3), kept.normals, kept.colors)
+
+
+def save_mesh(path: str | Path, surface: Surface) -> None:
+    """Write a mesh in the world frame: .glb and .obj y-up as their readers expect, .ply z-up.
+
+    Raises:
+      InputError: another suffix.
+
+    """
+    path = Path(path)
+    kind = path.suffix.lower().lstrip(".")
+    if kind not in ("glb", "obj", "ply"):
+        raise InputError(f"{path}: meshes are written as .glb, .obj or .ply")
+    if kind != "ply":
+        surface = Surface(to_y_up(surface.vertices), surface.faces, to_y_up(surface.normals), surface.colors)
+    mesh = surface.to_trimesh()
+    with atomic_path(path) as partial:
+        mesh.export(partial, file_type=kind, **{"vertex_normal" if kind == "ply" else "include_normals": True})
+
+
+def to_y_up(points: np.ndarray) -> np.ndarray:
+    """(N, 3) of the z-up world in the axes of .glb and .obj files, (x, y, z) -> (x, z, -y)."""
+    return points[:, [0, 2, 1]] * (1, 1, -1)
