@@ -1,0 +1,256 @@
+"""Ray casting: closed surfaces, a brute-force oracle, thin and coincident walls, damaged meshes, devices."""
+
+import numpy as np
+import pytest
+import trimesh
+import warp as wp
+
+from xray.camera import Camera, look_at, sample_views
+from xray.errors import InputError
+from xray.raycast import RayCaster
+
+HEAD_ON = [look_at(position) for position in ((1.5, 0, 0), (0, -1.5, 0), (0, 0, 1.5), (0, 0, -1.5))]
+OBLIQUE = [look_at((1.1, -1.1, 0)), look_at((0.9, 0.9, 0.9)), *sample_views(2, np.random.default_rng(5))]
+
+
+def joined(*meshes):
+    return trimesh.util.concatenate(meshes)
+
+
+def subdivided_box(times):
+    mesh = trimesh.creation.box()
+    for _ in range(times):
+        mesh = mesh.subdivide()
+    return mesh
+
+
+def soup(faces, seed):
+    """Triangles at random places, of many sizes and shapes."""
+    rng = np.random.default_rng(seed)
+    corners = rng.uniform(-0.4, 0.4, (faces, 1, 3)) + rng.normal(0, 0.15, (faces, 3, 3)) * rng.random((faces, 1, 1))
+    return trimesh.Trimesh(corners.reshape(-1, 3), np.arange(3 * faces).reshape(-1, 3), process=False)
+
+
+CLOSED = {
+    "box": trimesh.creation.box(),
+    "subdivided box": subdivided_box(5),
+    "icosphere": trimesh.creation.icosphere(subdivisions=4, radius=0.5),
+    "torus": trimesh.creation.torus(0.35, 0.15),
+    "capsule": trimesh.creation.capsule(height=0.5, radius=0.25),
+    "annulus": trimesh.creation.annulus(r_min=0.2, r_max=0.5, height=0.6),
+    "nested shells": joined(*(trimesh.creation.icosphere(subdivisions=3, radius=r) for r in (0.5, 0.4, 0.3, 0.1))),
+}
+
+
+def cast(mesh, pose, width=256, height=256, max_hits=16, device="cpu"):
+    camera = Camera(width, height, world_from_camera=pose)
+    caster = mesh if isinstance(mesh, RayCaster) else RayCaster(mesh.vertices, mesh.faces, device)
+    return caster.cast(camera.origin, camera.rays_world().reshape(-1, 3), max_hits)
+
+
+@pytest.mark.parametrize("name", CLOSED)
+def test_every_ray_crosses_a_closed_surface_an_even_number_of_times(name):
+    mesh = CLOSED[name]
+    assert mesh.is_watertight
+    rng = np.random.default_rng(1)
+    # Every face with corners of its own, in any order: what a .glb or .obj reader delivers.
+    corners = mesh.vertices[mesh.faces].reshape(-1, 3)
+    order = rng.permutation(len(corners))
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    casters = [RayCaster(mesh.vertices, mesh.faces), RayCaster(corners[order], place.reshape(-1, 3))]
+    for pose in HEAD_ON + OBLIQUE:
+        shared, alone = (cast(caster, pose) for caster in casters)
+        assert shared.total.any()
+        assert not (shared.total % 2).any()
+        assert np.array_equal(shared.depth, alone.depth)
+        assert np.array_equal(shared.face, alone.face)
+
+
+def oracle(mesh, origin, directions, reach=1e-6):
+    """Per ray: ordered (depth, face) by brute force in float64, and whether any face's edge is within 1e-12."""
+    a, b, c = (mesh.vertices[mesh.faces[:, corner]] - origin for corner in range(3))
+    normal = np.cross(b - a, c - a)
+    answers = []
+    for d in directions:
+        edges = [np.cross(p, q) for p, q in ((b, c), (c, a), (a, b))]
+        sides = np.stack([cross @ d for cross in edges])
+        lengths = np.stack([np.linalg.norm(cross, axis=1) for cross in edges])
+        toward = normal @ d
+        with np.errstate(divide="ignore", invalid="ignore"):
+            depth = (normal * a).sum(1) / toward
+        doubtful = ((np.abs(sides) <= 1e-12 * lengths).any(0) & (depth > 0)).any()
+        inside = ((sides > 0).all(0) | (sides < 0).all(0)) & (depth > 0)
+        hits = sorted(zip(depth[inside], np.flatnonzero(inside), toward[inside] < 0, strict=True))
+        kept = []
+        for hit in hits:
+            if not any(hit[0] - other[0] < reach and hit[2] == other[2] for other in kept):
+                kept.append(hit)
+        answers.append((kept, doubtful))
+    return answers
+
+
+@pytest.mark.parametrize("name", ["icosphere", "torus", "annulus", "nested shells", "soup", "large soup"])
+def test_equals_a_brute_force_oracle(name):
+    mesh = {"soup": soup(60, 2), "large soup": soup(900, 3)}.get(name) or CLOSED[name]
+    mesh = trimesh.Trimesh(mesh.vertices, mesh.faces[:4000], process=False)
+    for pose in sample_views(3, np.random.default_rng(9)):
+        camera = Camera(24, 16, world_from_camera=pose)
+        directions = camera.rays_world().reshape(-1, 3)
+        hits = RayCaster(mesh.vertices, mesh.faces).cast(camera.origin, directions, max_hits=8)
+        compared = 0
+        for ray, (expected, doubtful) in enumerate(oracle(mesh, camera.origin, directions)):
+            if doubtful:
+                continue
+            compared += 1
+            assert hits.total[ray] == len(expected)
+            front = expected[:8]
+            assert np.allclose(hits.depth[ray, : len(front)], [depth for depth, *_ in front], rtol=0, atol=1e-9)
+            assert list(hits.face[ray, : len(front)]) == [face for _, face, _ in front]
+            assert not hits.depth[ray, len(front) :].any()
+            assert (hits.face[ray, len(front) :] == -1).all()
+        assert compared > 0.98 * len(directions)
+
+
+def test_barycentric_weights_give_the_point_at_the_depth():
+    mesh = soup(300, 4)
+    camera = Camera(40, 24, world_from_camera=OBLIQUE[2])
+    directions = camera.rays_world().reshape(-1, 3)
+    hits = RayCaster(mesh.vertices, mesh.faces).cast(camera.origin, directions)
+    hit = hits.depth > 0
+    assert hit.any()
+    points = np.einsum("nk,nkd->nd", hits.barycentric[hit], mesh.vertices[mesh.faces[hits.face[hit]]])
+    along = camera.origin + hits.depth[hit][:, None] * directions[np.nonzero(hit)[0]]
+    assert np.abs(points - along).max() < 1e-9
+    assert (hits.barycentric[hit] >= 0).all()
+    assert np.allclose(hits.barycentric[hit].sum(1), 1)
+    assert (np.diff(hits.depth, axis=1)[hit[:, 1:]] >= 0).all()
+    assert not (hit[:, 1:] & ~hit[:, :-1]).any()
+
+
+def test_sphere():
+    mesh = trimesh.creation.icosphere(subdivisions=5, radius=0.5)
+    camera = Camera(64, 48, world_from_camera=OBLIQUE[3])
+    directions = camera.rays_world().reshape(-1, 3)
+    hits = RayCaster(mesh.vertices, mesh.faces).cast(camera.origin, directions)
+    assert set(hits.total) == {0, 2}
+    ray = np.flatnonzero(hits.total)
+    points = camera.origin + hits.depth[ray, :2, None] * directions[ray, None]
+    assert np.abs(np.linalg.norm(points, axis=2) - 0.5).max() < 1e-3
+    facing = np.einsum("rkd,rd->rk", mesh.face_normals[hits.face[ray, :2]], directions[ray])
+    assert (facing[:, 0] < 0).all()
+    assert (facing[:, 1] > 0).all()
+
+
+def test_thin_walls_stay_and_coincident_faces_count_once():
+    box = trimesh.creation.box()
+    inner = trimesh.creation.box((1 - 2e-5,) * 3)
+    ray = (np.array([1.5, 0, 0]), np.array([[-1.0, 0.013, 0.021]]) / np.linalg.norm([-1.0, 0.013, 0.021]))
+
+    def depths(*meshes):
+        mesh = joined(*meshes)
+        hits = RayCaster(mesh.vertices, mesh.faces).cast(*ray)
+        return hits.depth[0, : hits.total[0]], hits.face[0, : hits.total[0]]
+
+    alone, face = depths(box)
+    assert len(alone) == 2
+    walls, _ = depths(box, inner)
+    assert len(walls) == 4
+    assert 0.9e-5 < walls[1] - walls[0] < 1.1e-5
+    twice, face_of_twice = depths(box, box)
+    assert np.array_equal(twice, alone)
+    assert np.array_equal(face_of_twice, face)  # the lower face index stays
+    near = trimesh.creation.box((1 - 4e-7,) * 3)
+    assert np.array_equal(depths(near, box)[0], [alone[0], depths(near)[0][1]])  # the nearer to the camera stays
+    inverted = box.copy()
+    inverted.invert()
+    assert np.array_equal(depths(box, inverted)[0], np.repeat(alone, 2))  # a sheet with two sides has both
+    assert np.array_equal(depths(box, inverted, box, inverted)[0], np.repeat(alone, 2))
+
+
+def test_hits_beyond_those_kept_are_counted():
+    shells = joined(*(trimesh.creation.icosphere(subdivisions=2, radius=r) for r in np.linspace(0.1, 0.5, 12)))
+    caster = RayCaster(shells.vertices, shells.faces)
+    few, many = (cast(caster, OBLIQUE[0], 32, 24, max_hits) for max_hits in (5, 30))
+    assert many.total.max() == 24
+    assert np.array_equal(few.total, many.total)
+    assert np.array_equal(few.depth, many.depth[:, :5])
+    assert np.array_equal(few.face, many.face[:, :5])
+
+
+def test_a_view_with_more_crossings_than_there_was_room_for(monkeypatch):
+    mesh = CLOSED["nested shells"]
+    expected = cast(mesh, OBLIQUE[0], 64, 48)
+    monkeypatch.setattr("xray.raycast.CAPACITY", 16)
+    small = cast(mesh, OBLIQUE[0], 64, 48)
+    assert np.array_equal(small.depth, expected.depth)
+    assert np.array_equal(small.total, expected.total)
+
+
+def test_rays_from_inside_and_from_far_away():
+    box = trimesh.creation.box()
+    caster = RayCaster(box.vertices, box.faces)
+    inside = caster.cast(np.zeros(3), Camera(32, 32).rays_world().reshape(-1, 3))
+    assert (inside.total == 1).all()
+    directions = np.array([[-1.0, 1e-5, 2e-5], [-1.0, 1e-3, 0.0]])
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    far = caster.cast(np.array([1000.0, 0.0, 0.0]), directions)
+    assert list(far.total) == [2, 0]
+    assert np.allclose(far.depth[0, :2], np.array([999.5, 1000.5]) / -directions[0, 0], atol=1e-9)
+
+
+@pytest.mark.parametrize("scale", [1e6, 1e-6])
+def test_huge_and_tiny_coordinates(scale):
+    mesh = CLOSED["torus"]
+    expected = cast(mesh, OBLIQUE[1], 64, 48)
+    camera = Camera(64, 48, world_from_camera=OBLIQUE[1])
+    caster = RayCaster(mesh.vertices * scale, mesh.faces)
+    hits = caster.cast(camera.origin * scale, camera.rays_world().reshape(-1, 3))
+    if scale > 1:  # at 1e-6 the whole object is as thin as the merging distance
+        assert np.array_equal(hits.total, expected.total)
+        assert np.allclose(hits.depth / scale, expected.depth, atol=1e-9)
+    assert not (hits.total % 2).any()
+
+
+def test_degenerate_faces_are_never_hit():
+    box = trimesh.creation.box()
+    vertices = np.concatenate([box.vertices, [[0.5, 0, 0], [0.5, 0.2, 0], [0.5, 0.4, 0]]])
+    faces = np.concatenate([box.faces, [[8, 8, 9], [8, 9, 10], [3, 3, 3]]])
+    expected = cast(box, HEAD_ON[0], 64, 64)
+    hits = RayCaster(vertices, faces).cast(
+        HEAD_ON[0][:3, 3], Camera(64, 64, world_from_camera=HEAD_ON[0]).rays_world().reshape(-1, 3)
+    )
+    assert not (hits.total % 2).any()
+    assert np.allclose(hits.depth, expected.depth)
+
+
+def test_unusable_meshes_and_rays_are_refused():
+    good = np.eye(3)
+    face = np.array([[0, 1, 2]])
+    for vertices, faces, words in (
+        (np.full((3, 3), np.nan), face, "not finite"),
+        (np.array([[0, 0, 0], [np.inf, 0, 0], [0, 1, 0]]), face, "not finite"),
+        (good, np.array([[0, 1, 3]]), "face corners 0 to 3"),
+        (good, np.array([[0, 1, -1]]), "face corners -1"),
+        (good, np.zeros((0, 3), int), "0 faces"),
+        (good[:, :2], face, "expected"),
+        (good, np.array([[0.0, 1.0, 2.0]]), "float64"),
+    ):
+        with pytest.raises(InputError, match=words):
+            RayCaster(vertices, faces)
+    with pytest.raises(InputError, match="device 'cuda:7'"):
+        RayCaster(good, face, "cuda:7")
+    with pytest.raises(InputError, match="finite"):
+        RayCaster(good, face).cast(np.array([0, 0, np.nan]), np.eye(3))
+    assert RayCaster(good, face).cast(np.zeros(3), np.zeros((0, 3))).total.shape == (0,)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not wp.is_cuda_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", ["subdivided box", "torus", "soup"])
+def test_cuda_equals_cpu(name):
+    mesh = CLOSED.get(name) or soup(3000, 8)
+    for pose in (HEAD_ON[0], OBLIQUE[1]):
+        on_cpu, on_gpu = (cast(mesh, pose, device=device) for device in ("cpu", "cuda"))
+        for field in ("total", "face", "depth", "barycentric"):
+            assert np.array_equal(getattr(on_cpu, field), getattr(on_gpu, field))

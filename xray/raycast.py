@@ -1,0 +1,214 @@
+"""All surfaces along every ray, on the CPU or on CUDA by the same kernels: which face, how far, where in the face."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .errors import InputError
+from .hits import Found, record, scatter, settle
+from .kernels import OPTIONS, wp
+
+wp.set_module_options(OPTIONS)
+
+CAPACITY = 1 << 20
+"""Crossings for which room is made at first; it grows when a view has more."""
+
+
+@dataclass(frozen=True)
+class Crossings:
+    """The kept hits of many rays, sorted by layer, then ray.
+
+    Attributes:
+      total: (N,) int32, hits of every ray, those beyond `max_hits` included.
+      layer, ray, face: (M,) int32.
+      depth: (M,) float64, distance along the unit ray.
+      barycentric: (M, 3) float64 weights of the face's corners.
+
+    """
+
+    total: np.ndarray
+    layer: np.ndarray
+    ray: np.ndarray
+    face: np.ndarray
+    depth: np.ndarray
+    barycentric: np.ndarray
+
+
+@dataclass(frozen=True)
+class Hits:
+    """The kept hits of many rays as tables.
+
+    Attributes:
+      total: (N,) int32, hits of every ray, those beyond `max_hits` included.
+      depth: (N, max_hits) float64, distance along the unit ray, 0 where there is no hit.
+      face: (N, max_hits) int32, -1 where there is no hit.
+      barycentric: (N, max_hits, 3) float64 weights of the face's corners.
+
+    """
+
+    total: np.ndarray
+    depth: np.ndarray
+    face: np.ndarray
+    barycentric: np.ndarray
+
+
+class RayCaster:
+    """A triangle mesh that rays are cast at. Closed surfaces are crossed an even number of times by every ray.
+
+    Hits nearer to each other than 1e-6 that face the same way are one surface (coincident faces count once: the
+    nearer, then the lower face index, stays). Surfaces that face opposite ways both stay, however near.
+
+    Args:
+      vertices: (V, 3) float64; coordinates near 1 are meant (the merging distance is absolute).
+      faces: (F, 3) int, corners; faces that share positions need not share indices.
+      device: "cpu", "cuda" or "cuda:<n>".
+
+    Raises:
+      InputError: no faces, wrong shapes, values that are not finite, indices out of range, no such device.
+
+    """
+
+    def __init__(self, vertices: np.ndarray, faces: np.ndarray, device: str = "cpu") -> None:
+        vertices, faces = _check_mesh(vertices, faces)
+        self._device = _device(device)
+        self._corners = vertices[faces]
+        self._size = float(np.abs(vertices).max()) * 3**0.5
+        self._vertices = wp.array(vertices, dtype=wp.vec3d, device=self._device)
+        self._faces = wp.array(faces, dtype=wp.vec3i, device=self._device)
+        self._capacity = CAPACITY
+        self._reach = 0.0
+        self._bvh = None
+
+    def cast(self, origin: np.ndarray, directions: np.ndarray, max_hits: int = 16) -> Hits:
+        """All hits along rays from one point.
+
+        Args:
+          origin: (3,) float64.
+          directions: (N, 3) float64, unit.
+          max_hits: hits kept a ray, from the front; all are counted.
+
+        """
+        found = self.crossings(origin, directions, max_hits)
+        shape = (len(found.total), max_hits)
+        depth, barycentric = np.zeros(shape), np.zeros((*shape, 3))
+        face = np.full(shape, -1, np.int32)
+        depth[found.ray, found.layer] = found.depth
+        face[found.ray, found.layer] = found.face
+        barycentric[found.ray, found.layer] = found.barycentric
+        return Hits(found.total, depth, face, barycentric)
+
+    def crossings(self, origin: np.ndarray, directions: np.ndarray, max_hits: int = 16) -> Crossings:
+        """As `cast`, as one list without the empty places."""
+        origin = np.asarray(origin, np.float64)
+        directions = np.ascontiguousarray(directions, np.float64)
+        if origin.shape != (3,) or directions.ndim != 2 or directions.shape[1] != 3:
+            raise InputError(f"rays {origin.shape}, {directions.shape}: expected an origin (3,), directions (N, 3)")
+        if max_hits < 1 or not (np.isfinite(origin).all() and np.isfinite(directions).all()):
+            raise InputError("rays must be finite, and at least 1 hit kept")
+        self._prepare(float(np.linalg.norm(origin)))
+        rays = wp.array(directions, dtype=wp.vec3d, device=self._device)
+        start = wp.vec3d(*origin)
+        # Above the rounding error of an edge function, 6 u |a| |b|, with |a|, |b| below the size and the distance.
+        tolerance = 4e-15 * (self._size + float(np.linalg.norm(origin))) ** 2
+        found = self._find(start, rays, tolerance)
+        return self._settle(found, start, rays, tolerance, max_hits)
+
+    def _prepare(self, distance: float) -> None:
+        """Build the tree, with boxes padded for the rounding of rays that start as far as this one."""
+        if self._bvh is not None and self._size + distance <= self._reach:
+            return
+        self._reach = 2 * (self._size + distance)
+        lower, upper = self._corners.min(1), self._corners.max(1)
+        pad = 16 * 2.0**-24 * self._reach  # traversal is float32: about 4 roundings of start, box and quotient
+        lower = wp.array((lower - pad).astype(np.float32), dtype=wp.vec3, device=self._device)
+        upper = wp.array((upper + pad).astype(np.float32), dtype=wp.vec3, device=self._device)
+        self._bvh = wp.Bvh(lower, upper)
+
+    def _find(self, start, rays, tolerance: float) -> Found:
+        while True:
+            found = self._room(len(rays))
+            inputs = [self._bvh.id, self._vertices, self._faces, start, rays, tolerance, found]
+            wp.launch(_traverse, dim=len(rays), inputs=inputs, device=self._device)
+            count = int(found.count.numpy()[0])
+            if count <= self._capacity:
+                return found
+            self._capacity = count + count // 4
+
+    def _room(self, rays: int) -> Found:
+        found = Found()
+        found.count = wp.zeros(1, dtype=wp.int32, device=self._device)
+        found.per_ray = wp.zeros(rays, dtype=wp.int32, device=self._device)
+        found.ray = wp.empty(self._capacity, dtype=wp.int32, device=self._device)
+        found.face = wp.empty(self._capacity, dtype=wp.int32, device=self._device)
+        found.depth = wp.empty(self._capacity, dtype=wp.float64, device=self._device)
+        found.capacity = self._capacity
+        return found
+
+    def _settle(self, found: Found, start, rays, tolerance: float, max_hits: int) -> Crossings:
+        count = int(found.count.numpy()[0])
+        begin = np.zeros(len(rays) + 1, np.int32)
+        np.cumsum(found.per_ray.numpy(), out=begin[1:])
+        cursor = wp.array(begin[:-1], dtype=wp.int32, device=self._device, copy=True)
+        stretch = wp.array(begin, dtype=wp.int32, device=self._device)
+        face = wp.empty(count, dtype=wp.int32, device=self._device)
+        depth = wp.empty(count, dtype=wp.float64, device=self._device)
+        total = wp.zeros(len(rays), dtype=wp.int32, device=self._device)
+        barycentric = wp.empty(count, dtype=wp.vec3d, device=self._device)
+        wp.launch(scatter, dim=count, inputs=[found, cursor, face, depth], device=self._device)
+        inputs = [self._vertices, self._faces, start, rays, tolerance, max_hits, stretch]
+        wp.launch(settle, dim=len(rays), inputs=inputs, outputs=[face, depth, total, barycentric], device=self._device)
+        total = total.numpy()
+        rays_of_layer = []
+        for number in range(min(max_hits, int(total.max(initial=0)))):
+            rays_of_layer.append(np.flatnonzero(total > number).astype(np.int32))
+        ray = np.concatenate(rays_of_layer) if rays_of_layer else np.zeros(0, np.int32)
+        lengths = [len(part) for part in rays_of_layer]
+        layer = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
+        slot = begin[ray] + layer
+        return Crossings(total, layer, ray, face.numpy()[slot], depth.numpy()[slot], barycentric.numpy()[slot])
+
+
+@wp.kernel
+def _traverse(
+    tree: wp.uint64,
+    vertices: wp.array(dtype=wp.vec3d),
+    faces: wp.array(dtype=wp.vec3i),
+    origin: wp.vec3d,
+    directions: wp.array(dtype=wp.vec3d),
+    tolerance: wp.float64,
+    found: Found,
+):
+    ray = wp.tid()
+    d = directions[ray]
+    query = wp.bvh_query_ray(tree, wp.vec3(origin), wp.vec3(d))
+    face = wp.int32(0)
+    while wp.bvh_query_next(query, face):
+        corner = faces[face]
+        a = vertices[corner[0]] - origin
+        b = vertices[corner[1]] - origin
+        c = vertices[corner[2]] - origin
+        record(found, ray, face, d, a, b, c, tolerance)
+
+
+def _check_mesh(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    vertices = np.ascontiguousarray(vertices, np.float64)
+    faces = np.asarray(faces)
+    if vertices.ndim != 2 or vertices.shape[1] != 3 or faces.ndim != 2 or faces.shape[1] != 3:
+        raise InputError(f"mesh of vertices {vertices.shape}, faces {faces.shape}: expected (V, 3) and (F, 3)")
+    if faces.dtype.kind not in "iu" or not len(faces):
+        raise InputError(f"mesh of {len(faces)} faces ({faces.dtype}): expected at least one, of whole numbers")
+    if faces.min() < 0 or faces.max() >= len(vertices):
+        raise InputError(f"mesh with face corners {faces.min()} to {faces.max()}: it has {len(vertices)} vertices")
+    if not np.isfinite(vertices).all():
+        raise InputError("mesh with vertices that are not finite")
+    return vertices, np.ascontiguousarray(faces, np.int32)
+
+
+def _device(name: str):
+    try:
+        return wp.get_device(name)
+    except ValueError:
+        available = ", ".join(str(device) for device in wp.get_devices())
+        raise InputError(f"device {name!r}: not on this machine, which has {available}") from None
