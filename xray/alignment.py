@@ -48,10 +48,8 @@ def align(prediction: np.ndarray, truth: np.ndarray, method: str = "none") -> Si
 
     Args:
       prediction, truth: (N, 3), (M, 3).
-
     Raises:
       InputError: unknown method.
-
     """
     if method not in ALIGNMENTS:
         raise InputError(f"alignment {method!r}: expected one of {', '.join(ALIGNMENTS)}")

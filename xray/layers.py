@@ -23,10 +23,8 @@ def score_layers(prediction: XRay, truth: XRay) -> dict[str, float | list[float 
       the keys of `DEFINITIONS`, and "layer_depth_error", "layer_hit_iou": one value a layer. A depth error is None
       where the two never hit together (there is nothing to measure; hit IoU tells why); a hit IoU where neither
       hits at all is 1.
-
     Raises:
       InputError: different shapes.
-
     """
     if prediction.shape != truth.shape:
         raise InputError(f"X-Rays of shape {prediction.shape} and {truth.shape}: expected the same")

@@ -121,7 +121,6 @@ class Pairing:
 
         Args:
           prediction, truth: (N, 3), (M, 3) unit normals of the paired clouds.
-
         """
         if self.empty:
             return 1.0
@@ -171,7 +170,6 @@ def score(
 
     Returns:
       name -> value; normal_consistency only where both clouds have normals; "degenerate" is "" or the reason.
-
     """
     pairing = Pairing.of(prediction, truth, workers)
     values: dict[str, float | str] = {

@@ -74,10 +74,8 @@ def splat(
     Args:
       frame: centre and radius that fill the picture (those of the cloud by default).
       dot_px: side of the square drawn for a point; by default it grows where points are few.
-
     Returns:
       (size, size, 3) uint8.
-
     """
     centre, radius = frame or frame_of(cloud)
     turn = rotation(turn_deg, tilt_deg)
@@ -124,7 +122,6 @@ def sheet(
       image: (H, W, 3) uint8, the input.
       xrays: name -> X-Ray, as {"predicted": ..., "truth": ...}; the rows of each kind stand together.
       clouds: name -> points in the camera frame, one column each; the last one sets the scale.
-
     """
     layers = max(xray.shape[0] for xray in xrays.values())
     rows = 4 * len(xrays)

@@ -24,7 +24,6 @@ class PointCloud:
       points: (N, 3) float64, object units.
       normals: (N, 3) float64, unit.
       colors: (N, 3) float32, sRGB in [0, 1].
-
     """
 
     points: np.ndarray
@@ -60,7 +59,6 @@ def to_points(xray: XRay, camera: Camera, frame: str = "camera") -> PointCloud:
     Args:
       camera: any size whose columns and rows are in the X-Ray's proportion.
       frame: "camera", or "world" to apply the camera's pose.
-
     """
     check_frame(frame)
     camera = fit_camera(camera, xray)
@@ -114,7 +112,6 @@ def load_ply(path: str | Path) -> PointCloud:
 
     Raises:
       InputError: no such file, not a .ply, cut short, no x y z.
-
     """
     path = Path(path)
     try:

@@ -25,7 +25,6 @@ class Crossings:
       layer, ray, face: (M,) int32.
       depth: (M,) float64, distance along the unit ray.
       barycentric: (M, 3) float64 weights of the face's corners.
-
     """
 
     total: np.ndarray
@@ -45,7 +44,6 @@ class Hits:
       depth: (N, max_hits) float64, distance along the unit ray, 0 where there is no hit.
       face: (N, max_hits) int32, -1 where there is no hit.
       barycentric: (N, max_hits, 3) float64 weights of the face's corners.
-
     """
 
     total: np.ndarray
@@ -64,10 +62,8 @@ class RayCaster:
       vertices: (V, 3) float64; coordinates near 1 are meant (the merging distance is absolute).
       faces: (F, 3) int, corners; faces that share positions need not share indices.
       device: "cpu", "cuda" or "cuda:<n>".
-
     Raises:
       InputError: no faces, wrong shapes, values that are not finite, indices out of range, no such device.
-
     """
 
     def __init__(self, vertices: np.ndarray, faces: np.ndarray, device: str = "cpu") -> None:
@@ -88,7 +84,6 @@ class RayCaster:
           origin: (3,) float64.
           directions: (N, 3) float64, unit.
           max_hits: hits kept a ray, from the front; all are counted.
-
         """
         found = self.crossings(origin, directions, max_hits)
         shape = (len(found.total), max_hits)

@@ -26,7 +26,6 @@ class Surface:
     Attributes:
       vertices: (V, 3) float64, object units; normals: (V, 3) float64, unit; colors: (V, 3) float32, sRGB in [0, 1].
       faces: (F, 3) int64, wound so that face normals look out of the object.
-
     """
 
     vertices: np.ndarray
@@ -49,10 +48,8 @@ def to_surface(xray: XRay, camera: Camera, method: str = "rays", frame: str = "c
     Args:
       method: one of `METHODS`.
       frame: "camera", or "world" to apply the camera's pose.
-
     Raises:
       InputError: unknown method or frame; "poisson" where its library is not installed.
-
     """
     if method not in METHODS:
         raise InputError(f"surface method {method!r}: expected one of {', '.join(METHODS)}")
@@ -72,7 +69,6 @@ def save_mesh(path: str | Path, surface: Surface) -> None:
 
     Raises:
       InputError: another suffix.
-
     """
     path = Path(path)
     kind = path.suffix.lower().lstrip(".")

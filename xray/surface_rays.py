@@ -33,7 +33,6 @@ class _Hits:
     Attributes:
       layer, row, column: (N,) int64; number: (L, H, W) int64 place in the lists, -1 = no hit.
       depth: (N,) float64; point: (N, 3) camera frame; normal: (N, 3); away: (N,) bool, normal along the ray.
-
     """
 
     def __init__(self, xray: XRay, camera: Camera) -> None:
@@ -63,11 +62,9 @@ def connect(xray: XRay, camera: Camera, rims: bool = True) -> np.ndarray:
     Args:
       camera: at the X-Ray's number of rays.
       rims: also join the two sides of a fold.
-
     Returns:
       (F, 3) int64 into the hits in the order of `to_points` (layer, row, column), wound so that the normal of a
       face looks where the hits' normals do.
-
     """
     hits = _Hits(xray, camera)
     if not len(hits.layer):
