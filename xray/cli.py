@@ -7,10 +7,10 @@ import logging
 import sys
 from collections.abc import Callable
 
-from .errors import InputError
+from .errors import InputError, RunError
 
-OK, BAD_INPUT, FAILURES = 0, 2, 3
-"""Exit statuses: all done; input that cannot be used; done, with failures that were recorded."""
+OK, STOPPED, BAD_INPUT, FAILURES = 0, 1, 2, 3
+"""Exit statuses: all done; a run that cannot go on; input that cannot be used; done, with failures recorded."""
 
 
 def entry(main: Callable[..., int | None]) -> Callable[..., int]:
@@ -24,6 +24,9 @@ def entry(main: Callable[..., int | None]) -> Callable[..., int]:
         except InputError as error:
             sys.stderr.write(f"error: {error}\n")
             return BAD_INPUT
+        except RunError as error:
+            sys.stderr.write(f"error: {error}\n")
+            return STOPPED
         except KeyboardInterrupt:
             sys.stderr.write("interrupted\n")
             return 130
