@@ -27,6 +27,15 @@ class SparseXRay:
     column: np.ndarray
     value: np.ndarray
 
+    @classmethod
+    def from_xray(cls, xray: XRay) -> SparseXRay:
+        """The values that are not 0, in order."""
+        layers = xray.shape[0]
+        flat = xray.to_array().reshape(layers, -1)
+        rows, columns = np.nonzero(flat)
+        indptr = np.searchsorted(rows, np.arange(layers + 1)).astype(np.int32)
+        return cls(xray.shape, indptr, columns.astype(np.int32), flat[rows, columns])
+
     def keep(self, layers: int) -> SparseXRay:
         """The first `layers` layers."""
         layers = min(layers, self.shape[0])
