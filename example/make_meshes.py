@@ -25,6 +25,9 @@ Y_UP = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
 
 IN_PLACE = (np.eye(4),)
 
+CABIN_TEXTURES = ((1, "stripes"), (5, "wood"), (9, "marble"), (2, "checks"), (7, "dots"))
+"""Seed and kind of the logs, boards, stone, tiles and table cloth."""
+
 
 def at(x=0.0, y=0.0, z=0.0, turn_deg=0.0, scale=(1, 1, 1)) -> np.ndarray:
     """(4, 4) transform: scale (negative mirrors), turn about z, shift."""
@@ -60,30 +63,30 @@ def jar() -> list[tuple[Part, tuple]]:
 
 
 def cabin() -> list[tuple[Part, tuple]]:
-    """A scene: four walls around a table, instances of the posts, a shutter and its mirror image, an open roof."""
-    rng = np.random.default_rng(4)
-    logs, boards, tiles, stone = (paint(rng, kind) for kind in ("stripes", "wood", "checks", "marble"))
+    """A scene: four walls around a table, instances of the posts, a shutter and its mirror image, an open gable."""
+    logs, boards, stone = (paint(np.random.default_rng(seed), kind) for seed, kind in CABIN_TEXTURES[:3])
+    tiles, cloth = (paint(np.random.default_rng(seed), kind) for seed, kind in CABIN_TEXTURES[3:])
     side = box((0.04, 0.8, 0.5), (0.48, 0, 0.27), logs)
-    back = box((0.92, 0.04, 0.5), (0, 0.38, 0.27), logs)
     front = box((0.3, 0.04, 0.5), (0.31, -0.38, 0.27), logs)
     post = box((0.06, 0.06, 0.56), (0, 0, 0.28), boards)
     shutter = box((0.02, 0.14, 0.2), (0.515, 0.14, 0.32), tiles)
     slope = box((0.66, 0.96, 0.02), (0, 0, 0), tiles).moved(turn_deg=90).moved(tilt_deg=35).moved(turn_deg=90)
     leg = swept([(0.1, 0.1, 0.03), (0.1, 0.1, 0.2)], 0.02, boards, 8)
-    corners = tuple(at(x, y) for x in (-0.48, 0.48) for y in (-0.38, 0.38))
-    return [
+    parts = [
         (box((1.04, 0.88, 0.03), (0, 0, 0), stone), IN_PLACE),
         (side, (at(), at(turn_deg=180))),
-        (back, IN_PLACE),
+        (box((0.92, 0.04, 0.5), (0, 0.38, 0.27), logs), IN_PLACE),
         (front, (at(), at(scale=(-1, 1, 1)))),
         (box((0.32, 0.04, 0.16), (0, -0.38, 0.44), logs), IN_PLACE),
-        (post, corners),
+        (post, tuple(at(x, y) for x in (-0.48, 0.48) for y in (-0.38, 0.38))),
         (shutter, (at(), at(scale=(1, -1, 1)), at(scale=(-1, 1, 1)), at(turn_deg=180))),
         (slope, (at(0.25, 0, 0.66), at(-0.25, 0, 0.66, scale=(-1, 1, 1)))),
-        (box((0.12, 0.12, 0.4), (0.25, 0.2, 0.8), stone), IN_PLACE),
-        (box((0.3, 0.3, 0.03), (0, 0, 0.21), boards), IN_PLACE),
+        (box((0.12, 0.14, 0.6), (0.25, 0.2, 0.85), stone), IN_PLACE),
+        (box((0.34, 0.34, 0.03), (0, 0, 0.21), cloth), IN_PLACE),
         (leg, tuple(at(turn_deg=90 * k) for k in range(4))),
     ]
+    narrow = at(scale=(0.75, 0.75, 1))
+    return [(part, tuple(narrow @ place for place in places)) for part, places in parts]
 
 
 def lamp() -> list[tuple[Part, tuple]]:
@@ -123,13 +126,15 @@ def chest() -> dict[str, list[Part]]:
     rng = np.random.default_rng(31)
     wood, gold = paint(rng, "wood"), paint(rng, "dots")
     low = [
-        box((0.9, 0.6, 0.04), (0, 0, 0.02), wood),
-        *(box((0.04, 0.6, 0.36), (x, 0, 0.22), wood) for x in (-0.43, 0.43)),
-        *(box((0.82, 0.04, 0.36), (0, y, 0.22), wood) for y in (-0.28, 0.28)),
+        box((0.7, 0.5, 0.04), (0, 0, 0.02), wood),
+        *(box((0.04, 0.5, 0.36), (x, 0, 0.22), wood) for x in (-0.33, 0.33)),
+        *(box((0.62, 0.04, 0.36), (0, y, 0.22), wood) for y in (-0.23, 0.23)),
     ]
-    lid = box((0.9, 0.6, 0.06), (0, -0.3, 0.03), wood).moved(tilt_deg=-55).moved((0, 0.3, 0.41))
-    bands = [box((0.06, 0.62, 0.38), (x, 0, 0.2), wood) for x in (-0.25, 0.25)]
-    balls = [ball(0.12, (x, y, 0.17), gold, 10, 20) for x, y in ((-0.2, -0.05), (0.05, 0.1), (0.24, -0.1))]
+    lid = box((0.7, 0.5, 0.06), (0, -0.25, 0.03), wood).moved(tilt_deg=-65).moved((0, 0.22, 0.42))
+    bands = [
+        box((0.06, size, 0.4), (x, y, 0.2), wood) for x in (-0.2, 0.2) for y, size in ((-0.25, 0.02), (0.25, 0.02))
+    ]
+    balls = [ball(0.11, (x, y, 0.15), gold, 12, 24) for x, y in ((-0.17, -0.05), (0.02, 0.08), (0.18, -0.08))]
     return {"wood": [*low, lid], "iron": bands, "gold": balls}
 
 

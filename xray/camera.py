@@ -68,19 +68,26 @@ class Camera:
         return replace(self, width=width, height=height)
 
     def rays(self) -> np.ndarray:
-        """(H, W, 3) float64 unit directions in the camera frame, the only place that makes pixels.
+        """(H, W, 3) float64 unit directions in the camera frame.
 
         Pixel (column i, row j) looks along ((i - W/2) / f, -(j - H/2) / f, -1): integer corners, without
         half a pixel added, so that every k-th ray of a view is exactly a ray of the view k times smaller.
         The division by W comes last over whole numbers, which makes that equality hold to the last bit.
         """
+        return self.rays_at(np.arange(self.width), np.arange(self.height)[:, None])
+
+    def rays_at(self, column: np.ndarray, row: np.ndarray) -> np.ndarray:
+        """(..., 3) float64 unit directions in the camera frame at pixel positions; the only place that makes pixels.
+
+        Args:
+          column, row: of shapes that broadcast; whole numbers are the rays of `rays`, others lie between them.
+        """
         tangent = math.tan(self.fov_rad / 2)
-        x = (2 * np.arange(self.width) - self.width) / self.width * tangent
-        y = -(2 * np.arange(self.height) - self.height) / self.width * tangent
-        directions = np.empty((self.height, self.width, 3))
-        directions[..., 0] = x[None, :]
-        directions[..., 1] = y[:, None]
-        directions[..., 2] = -1.0
+        x, y = np.broadcast_arrays(
+            (2 * column - self.width) / self.width * tangent,
+            -(2 * row - self.height) / self.width * tangent,
+        )
+        directions = np.stack([x, y, np.full(x.shape, -1.0)], axis=-1)
         return directions / np.sqrt((directions * directions).sum(-1, keepdims=True))
 
     def rays_world(self) -> np.ndarray:

@@ -64,6 +64,8 @@ class Mesh:
         self.vertex_colors = _joined(parts, "vertex_colors", counts, 3, 1.0)[used].astype(np.float32)
         face_counts = [len(part.faces) for part in parts]
         self.face_colors = _joined(parts, "face_colors", face_counts, 3, 1.0)[keep].astype(np.float32)
+        names = ("normals", "vertex_colors", "face_colors")
+        self._has = {name: any(getattr(part, name) is not None for part in parts) for name in names}
         self.materials, index = _shared_materials(parts)
         self.material = np.repeat(index, face_counts)[keep].astype(np.int32)
 
@@ -89,18 +91,19 @@ class Mesh:
         return np.clip(mean, 0, 1).astype(np.float32)[inverse]
 
     def _colors(self, face: np.ndarray, barycentric: np.ndarray, nearest: bool) -> np.ndarray:
-        weights = np.asarray(barycentric, dtype=np.float64)[:, :, None]
         corners = self.faces[face]
         factor = np.stack([material.factor for material in self.materials])[self.material[face]]
-        factor = factor * self.face_colors[face]
-        factor *= (self.vertex_colors[corners] * weights.astype(np.float32)).sum(1)
+        if self._has["face_colors"]:
+            factor = factor * self.face_colors[face]
+        if self._has["vertex_colors"]:
+            factor = factor * _interpolated(self.vertex_colors, corners, barycentric).astype(np.float32)
         textured = np.array([material.texture is not None for material in self.materials])
         color = np.empty((len(face), 3), np.float32)
         plain = ~textured[self.material[face]]
         color[plain] = srgb.from_linear(factor[plain])
         for index in np.unique(self.material[face[~plain]]):
             chosen = self.material[face] == index
-            uv = (self.uv[corners[chosen]] * weights[chosen]).sum(1)
+            uv = _interpolated(self.uv, corners[chosen], barycentric[chosen])
             picture = self.materials[index].texture.sample(uv, nearest)
             tinted = np.abs(factor[chosen] - 1).max(1) > 1e-5  # elsewhere the product is the picture itself
             picture[tinted] = srgb.from_linear(srgb.to_linear(picture[tinted]) * factor[chosen][tinted])
@@ -121,9 +124,9 @@ class Mesh:
         if mode not in NORMALS:
             raise InputError(f"normals {mode!r}: expected one of {', '.join(NORMALS)}")
         flat = self.face_normals[face]
-        if mode == "face":
+        if mode == "face" or not self._has["normals"]:
             return flat
-        smooth = (self.vertex_normals[self.faces[face]] * np.asarray(barycentric)[:, :, None]).sum(1)
+        smooth = _interpolated(self.vertex_normals, self.faces[face], barycentric)
         smooth *= np.where((smooth * flat).sum(1, keepdims=True) < 0, -1.0, 1.0)
         length = np.linalg.norm(smooth, axis=1, keepdims=True)
         return np.where(length > 1e-6, smooth / np.maximum(length, 1e-6), flat)
@@ -209,6 +212,11 @@ def _joined(parts: Sequence[Part], name: str, counts: list[int], columns: int, m
     rows = [getattr(part, name) for part in parts]
     blank = [np.full((count, columns), missing) for count in counts]
     return np.concatenate([empty if values is None else values for values, empty in zip(rows, blank, strict=True)])
+
+
+def _interpolated(values: np.ndarray, corners: np.ndarray, barycentric: np.ndarray) -> np.ndarray:
+    """(N, C) of values (V, C) at points (N, 3) in faces with corners (N, 3)."""
+    return np.einsum("nkc,nk->nc", values[corners], barycentric)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
