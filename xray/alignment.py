@@ -69,7 +69,10 @@ def align(prediction: np.ndarray, truth: np.ndarray, method: str = "none") -> Si
 
 
 def icp(
-    source: np.ndarray, target: np.ndarray, radius: float = ICP_RADIUS, iterations: int = ICP_ITERATIONS,
+    source: np.ndarray,
+    target: np.ndarray,
+    radius: float = ICP_RADIUS,
+    iterations: int = ICP_ITERATIONS,
 ) -> Similarity:
     """Rigid point-to-point ICP from the identity.
 

@@ -38,7 +38,11 @@ class Surface:
         rgba = np.full((len(self.vertices), 4), 255, np.uint8)
         rgba[:, :3] = np.rint(np.clip(self.colors, 0, 1) * 255)
         return trimesh.Trimesh(
-            self.vertices, self.faces, vertex_normals=self.normals, vertex_colors=rgba, process=False,
+            self.vertices,
+            self.faces,
+            vertex_normals=self.normals,
+            vertex_colors=rgba,
+            process=False,
         )
 
 

@@ -1,0 +1,211 @@
+"""A folder of scored samples: what is finished, what it was made with, its table and its means."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .errors import InputError
+from .layers import DEFINITIONS as LAYER_DEFINITIONS
+from .metrics import DEFINITIONS
+from .scoring import PROTOCOLS
+from .storage import atomic_path
+
+log = logging.getLogger(__name__)
+
+SETTINGS, SUMMARY, TABLE = "settings.json", "metrics.json", "metrics.csv"
+
+NOTES = DEFINITIONS | LAYER_DEFINITIONS | {
+    "floor": "chamfer of the truth itself at the prediction's layers and rays: the least that can be reached there"
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Results:
+    """Samples of one checkpoint.
+
+    Attributes:
+      folder: where they are.
+      settings: everything that changes a sample; equal settings make results that can be continued.
+    """
+
+    folder: Path
+    settings: dict
+
+    @classmethod
+    def begin(cls, folder: Path, settings: dict) -> Results:
+        """Open a folder for these settings; results made with others are kept beside it under another name."""
+        results = cls(folder, json.loads(json.dumps(settings)))
+        if folder.is_dir():
+            before = read_json(folder / SETTINGS) if (folder / SETTINGS).is_file() else None
+            if before == results.settings:
+                return results
+            number = 1
+            while (kept := folder.with_name(f"{folder.name}_replaced-{number}")).exists():
+                number += 1
+            folder.rename(kept)
+            log.info("%s was made with other weights or settings; it is kept as %s", folder, kept.name)
+        write_json(folder / SETTINGS, results.settings)
+        return results
+
+    @classmethod
+    def open(cls, folder: Path) -> Results:
+        """An existing folder. Raises InputError where it has no settings."""
+        return cls(folder, read_json(folder / SETTINGS))
+
+    def path(self, name: str, suffix: str) -> Path:
+        """File of a sample, as path("chair_003", "_xray.npz")."""
+        return self.folder / f"{name}{suffix}"
+
+    def finished(self, name: str) -> bool:
+        """Whether a sample was scored; its row is written last, after all of its files."""
+        return self._row_path(name).is_file() and self.path(name, "_xray.npz").is_file()
+
+    def write_row(self, name: str, row: dict) -> None:
+        """Mark a sample finished, with its scores."""
+        write_json(self._row_path(name), row)
+
+    def rows(self, names: Iterable[str] | None = None) -> list[dict]:
+        """Rows of the named samples (every finished one by default), sorted by name."""
+        found = sorted(path.stem for path in (self.folder / "rows").glob("*.json"))
+        chosen = set(found) if names is None else set(names)
+        return [read_json(self._row_path(name)) for name in found if name in chosen]
+
+    def write_failure(self, name: str, reason: str) -> None:
+        """Record why a sample could not be made; the next run tries it again."""
+        write_json(self.folder / "failed" / f"{name}.json", {"reason": reason})
+
+    def failures(self) -> dict[str, str]:
+        """name -> reason of the samples that could not be made and have no row."""
+        paths = sorted((self.folder / "failed").glob("*.json"))
+        return {path.stem: read_json(path)["reason"] for path in paths if not self.finished(path.stem)}
+
+    def summary(self) -> dict:
+        """The content of metrics.json."""
+        return read_json(self.folder / SUMMARY)
+
+    def _row_path(self, name: str) -> Path:
+        return self.folder / "rows" / f"{name}.json"
+
+    def summarise(self, names: Iterable[str], failures: dict[str, str]) -> dict:
+        """Write the table and the means of the named samples.
+
+        Args:
+          failures: name -> reason of the samples that could not be made.
+        Returns:
+          the content of metrics.json.
+        """
+        rows = self.rows(names)
+        summary = {
+            "settings": self.settings,
+            "definitions": NOTES,
+            "names": [row["sample"] for row in rows],
+            "failed": failures,
+            **summarise(rows),
+        }
+        write_json(self.folder / SUMMARY, summary)
+        write_table(self.folder / TABLE, rows)
+        return summary
+
+
+def summarise(rows: list[dict]) -> dict:
+    """Means, medians and counts over rows of {"scores": {protocol: metrics, "layers": metrics}}.
+
+    Returns:
+      {"samples": number, "layers": means,
+      "protocols": {name: {"truth", "samples", "degenerate", "mean", "median", "missing"}}}.
+      Every sample counts in every mean of a protocol; a depth error that does not exist is counted in "missing".
+    """
+    protocols = {}
+    for name, truth in PROTOCOLS.items():
+        scores = [row["scores"][name] for row in rows if name in row["scores"]]
+        if scores:
+            degenerate = sum(bool(values["degenerate"]) for values in scores)
+            protocols[name] = {"truth": truth, "samples": len(scores), "degenerate": degenerate, **_means(scores)}
+    layers = [row["scores"]["layers"] for row in rows if "layers" in row["scores"]]
+    return {"samples": len(rows), "protocols": protocols, **({"layers": _means(layers)} if layers else {})}
+
+
+def _means(scores: list[dict]) -> dict:
+    """Mean and median of each numeric key; how often a key was None."""
+    result: dict[str, dict] = {"mean": {}, "median": {}, "missing": {}}
+    for key in dict.fromkeys(key for values in scores for key in values):
+        values = [values[key] for values in scores if values.get(key) is not None]
+        if values and isinstance(values[0], (str, list)):
+            continue
+        if len(values) < len(scores):
+            result["missing"][key] = len(scores) - len(values)
+        if values:
+            result["mean"][key], result["median"][key] = float(np.mean(values)), float(np.median(values))
+    return result
+
+
+def write_table(path: Path, rows: list[dict]) -> None:
+    """One line a sample: its name, what describes it, and `protocol.metric` columns."""
+    flat = [_flat(row) for row in rows]
+    columns = list(dict.fromkeys(key for line in flat for key in line)) or ["sample"]
+    with atomic_path(path) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, columns)
+        writer.writeheader()
+        writer.writerows(flat)
+
+
+def _flat(row: dict) -> dict:
+    line = {key: value for key, value in row.items() if key != "scores"}
+    for group, values in row["scores"].items():
+        for key, value in values.items():
+            if isinstance(value, list):
+                value = " ".join("" if part is None else f"{part:.6g}" for part in value)
+            line[f"{group}.{key}"] = value
+    return line
+
+
+def read_json(path: Path) -> dict:
+    """A JSON object, or InputError naming the file."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path}: not readable as JSON ({str(error).splitlines()[0]})") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected a JSON object")
+    return content
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Write JSON whole or not at all. Numbers that JSON lacks (NaN, infinity) are an error here."""
+    with atomic_path(path) as partial:
+        partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def comparison(summaries: dict[str, dict]) -> str:
+    """The means of several results side by side, as lines of text."""
+    lines = []
+    keys: list[tuple[str, str]] = []
+    for summary in summaries.values():
+        groups = {**{name: value["mean"] for name, value in summary["protocols"].items()}}
+        if "layers" in summary:
+            groups["layers"] = summary["layers"]["mean"]
+        keys += [(group, key) for group, means in groups.items() for key in means if (group, key) not in keys]
+    width = max([len(f"{group} {key}") for group, key in keys] + [8])
+    lines.append("metric".ljust(width) + "".join(name.rjust(14) for name in summaries))
+    for group, key in keys:
+        cells = [mean_of(summary, group, key) for summary in summaries.values()]
+        text = "".join(("-" if math.isnan(cell) else f"{cell:.4f}").rjust(14) for cell in cells)
+        lines.append(f"{group} {key}".ljust(width) + text)
+    lines.append("samples".ljust(width) + "".join(str(summary["samples"]).rjust(14) for summary in summaries.values()))
+    return "\n".join(lines)
+
+
+def mean_of(summary: dict, group: str, key: str) -> float:
+    """Mean of a metric, NaN where the results do not have it."""
+    values = summary.get("layers", {}) if group == "layers" else summary["protocols"].get(group, {})
+    return values.get("mean", {}).get(key, math.nan)
