@@ -10,7 +10,7 @@ import trimesh
 
 from .camera import Camera
 from .errors import InputError
-from .points import fit_camera, to_points
+from .points import PointCloud, fit_camera, to_points
 from .representation import XRay
 from .storage import atomic_path
 from .surface_rays import connect
@@ -62,10 +62,42 @@ def to_surface(xray: XRay, camera: Camera, method: str = "rays", frame: str = "c
         from .surface_poisson import poisson
 
         return Surface(*poisson(cloud.points, cloud.normals, cloud.colors))
-    faces = connect(xray, fit_camera(camera, xray))
-    used, faces = np.unique(faces, return_inverse=True)
-    kept = cloud[used]
-    return Surface(kept.points, faces.reshape(-1, 3), kept.normals, kept.colors)
+    camera = fit_camera(camera, xray)
+    used, faces = np.unique(connect(xray, camera), return_inverse=True)
+    connected = cloud[used]
+    lone = np.ones(len(cloud), bool)
+    lone[used] = False
+    pixel = xray.depth[xray.hit].astype(np.float64) / camera.focal_px
+    sheet = Surface(connected.points, faces.reshape(-1, 3), connected.normals, connected.colors)
+    return join(sheet, patches(cloud[lone], pixel[lone]))
+
+
+def join(one: Surface, other: Surface) -> Surface:
+    """Both meshes as one, their faces in turn."""
+    return Surface(
+        np.concatenate([one.vertices, other.vertices]),
+        np.concatenate([one.faces, other.faces + len(one.vertices)]),
+        np.concatenate([one.normals, other.normals]),
+        np.concatenate([one.colors, other.colors]),
+    )
+
+
+def patches(cloud: PointCloud, widths: np.ndarray) -> Surface:
+    """A square in the tangent plane of each point, for hits that have no neighbour to connect to.
+
+    Without them whatever is thinner than the distance between two rays would be missing from the mesh.
+    """
+    normals = cloud.normals
+    aside = np.where(np.abs(normals[:, :1]) < 0.6, (1.0, 0, 0), (0, 1.0, 0))
+    first = np.cross(normals, aside)
+    first /= np.linalg.norm(first, axis=1, keepdims=True)
+    second = np.cross(normals, first)
+    half = widths[:, None] / 2
+    corners = [cloud.points + half * (a * first + b * second) for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
+    count = len(cloud)
+    number = np.arange(count)[:, None] + np.arange(4) * count
+    faces = np.concatenate([number[:, [0, 1, 2]], number[:, [0, 2, 3]]])
+    return Surface(np.concatenate(corners), faces, np.tile(normals, (4, 1)), np.tile(cloud.colors, (4, 1)))
 
 
 def save_mesh(path: str | Path, surface: Surface) -> None:

@@ -15,7 +15,7 @@ from .representation import XRay
 TOLERANCE_PX = 2.0
 """Distance from the tangent plane that is always allowed, in pixel widths at the hit's depth."""
 
-TOLERANCE_SLOPE = 0.75
+TOLERANCE_SLOPE = 1.0
 """Allowed besides: this share of the depth change that both tangent planes predict from ray to ray."""
 
 MAX_SLOPE = 30.0
