@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from xray.errors import InputError
+from xray.errors import InputError, RunError
 from xray.jobs import Failure, run_jobs
 
 
@@ -77,7 +77,7 @@ def test_wrong_numbers_and_failing_starts():
             list(run_jobs(work, [1], **values))
     with pytest.raises(InputError, match="no such device"):
         list(run_jobs(work, [1], 1, prepare=refuse))
-    with pytest.raises(RuntimeError, match="could not start"):
+    with pytest.raises(RunError, match="could not start"):
         list(run_jobs(work, [1], 1, prepare=die))
 
 

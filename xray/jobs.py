@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection, wait
 
 from tqdm import tqdm
 
-from .errors import InputError
+from .errors import InputError, RunError
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 STARTUP_S = 600.0
@@ -58,7 +58,7 @@ def run_jobs(
       total: number of items for the bar, where `items` does not know its length.
     Raises:
       InputError: workers or timeout out of range, or raised by `prepare`.
-      RuntimeError: a worker cannot start.
+      RunError: a worker cannot start.
     """
     if workers < 0:
         raise InputError(f"{workers} workers: expected 0 or more")
@@ -75,7 +75,7 @@ def run_jobs(
     else:
         workers = workers if total is None else min(workers, total)
         done = _Pool(function, workers, timeout_s, prepare).run(iter(items))
-    yield from tqdm(done, desc=progress, total=total, disable=progress is None, unit="item", smoothing=0.05)
+    yield from tqdm(done, desc=progress, total=total, disable=progress is None, unit="object", smoothing=0.05)
 
 
 def describe(error: BaseException) -> str:
@@ -196,7 +196,7 @@ class _Pool:
         started, busy, item = worker.started, worker.busy, worker.item
         self._drop([worker])
         if not started:
-            raise RuntimeError(f"a worker could not start: {failure.reason}")
+            raise RunError(f"a worker could not start: {failure.reason}")
         if busy:
             yield item, failure
 
@@ -223,7 +223,7 @@ class _Pool:
         if kind == "unfit":
             raise InputError(value)
         if kind == "broken":
-            raise RuntimeError(f"a worker could not start: {value}")
+            raise RunError(f"a worker could not start: {value}")
         worker.deadline = float("inf")
         if kind == "ready":
             worker.started = True

@@ -1,0 +1,178 @@
+"""manifest.csv: one row for every view of a data set, the failed ones included."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from .errors import InputError
+from .storage import atomic_path
+
+NAME = "manifest.csv"
+STATUSES = ("accepted", "rejected", "failed")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What is known of one view.
+
+    Attributes:
+      object, view: names, as in `xrays/<object>/<view>.npz`; a failure of a whole object may have no view.
+      status: "accepted" (training reads it), "rejected" (written, but unlike its picture) or "failed".
+      reason: one line where the status is not "accepted".
+      faces: triangles of the mesh.
+      hits: number of hits in each layer.
+      hits_beyond_layers: surfaces behind the last layer, which the file does not hold.
+      hits_before_near, hits_beyond_far: hits in the file that lie outside the depth range.
+      mask_iou: agreement of the picture's alpha with the first layer, in [0, 1].
+      camera_distance: from the camera's centre to the origin.
+      seconds: time that the view took.
+      settings: hash of the settings and the camera that made the file.
+    What was not measured is None, or empty for texts and hits.
+    """
+
+    object: str
+    view: str
+    status: str
+    reason: str = ""
+    faces: int | None = None
+    hits: tuple[int, ...] = ()
+    hits_beyond_layers: int | None = None
+    hits_before_near: int | None = None
+    hits_beyond_far: int | None = None
+    mask_iou: float | None = None
+    camera_distance: float | None = None
+    seconds: float | None = None
+    settings: str = ""
+
+    @property
+    def accepted(self) -> bool:
+        """Whether training reads the view."""
+        return self.status == "accepted"
+
+    def to_cells(self) -> list[str]:
+        """The row's texts, in the order of `COLUMNS`."""
+        return [_text(getattr(self, name)) for name in COLUMNS]
+
+
+COLUMNS = tuple(field.name for field in fields(Row))
+_INTEGERS = ("faces", "hits_beyond_layers", "hits_before_near", "hits_beyond_far")
+_NUMBERS = ("mask_iou", "camera_distance", "seconds")
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, tuple):
+        return " ".join(map(str, value))
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    # A line break would be legal inside quotes, but then a line is no longer a row to grep and sort.
+    return " ".join(str(value).split()) if isinstance(value, str) else str(value)
+
+
+def _row(cells: dict[str, str], where: str) -> Row:
+    try:
+        values = {name: cells[name] for name in ("object", "view", "status", "reason", "settings")}
+        values["hits"] = tuple(int(word) for word in cells["hits"].split())
+        values |= {name: int(cells[name]) if cells[name] else None for name in _INTEGERS}
+        values |= {name: float(cells[name]) if cells[name] else None for name in _NUMBERS}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{where}: not a row of a manifest ({type(error).__name__}: {error})") from None
+    if not values["object"] or values["status"] not in STATUSES:
+        raise InputError(
+            f"{where}: object {values['object']!r}, status {values['status']!r}; see {', '.join(STATUSES)}"
+        )
+    return Row(**values)
+
+
+def read_manifest(path: str | Path) -> list[Row]:
+    """All rows, in the order of the file.
+
+    Raises:
+      InputError: no such file, no header, a column missing, a row that cannot be read; the line is named.
+    """
+    return list(iterate_manifest(path))
+
+
+def iterate_manifest(path: str | Path) -> Iterator[Row]:
+    """As `read_manifest`, a row at a time."""
+    path = Path(path)
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            reader = csv.DictReader(stream, strict=True)
+            missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+            if missing:
+                raise InputError(f"{path}: no column {', '.join(missing)}; expected {','.join(COLUMNS)}")
+            for cells in reader:
+                yield _row(cells, f"{path}: line {reader.line_num}")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such manifest") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: not readable as a manifest ({type(error).__name__}: {error})") from None
+
+
+def write_manifest(path: str | Path, rows: Iterable[Row]) -> int:
+    """Write rows as they come, atomically; returns their number."""
+    count = 0
+    with atomic_path(path) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for row in rows:
+            writer.writerow(row.to_cells())
+            count += 1
+    return count
+
+
+def merge(manifests: Iterable[Iterable[Row]]) -> list[Row]:
+    """The rows of several manifests by object and view.
+
+    Equal places: a view that was written replaces a failure, and among equals the later manifest counts. The
+    failure of a whole object (no view) goes when another manifest has views of it.
+    """
+    best: dict[tuple[str, str], Row] = {}
+    for rows in manifests:
+        for row in rows:
+            key = (row.object, row.view)
+            if key not in best or row.status != "failed" or best[key].status == "failed":
+                best[key] = row
+    with_views = {name for name, view in best if view}
+    return [best[key] for key in sorted(best) if key[1] or key[0] not in with_views]
+
+
+def scan(root: str | Path) -> list[Row]:
+    """Rows for a data set without a manifest, from its file names: `images/<object>/<view>.png` beside
+    `xrays/<object>/<view>.npz`. A view with both is accepted; one without a picture has failed.
+
+    Raises:
+      InputError: no such folder, or no X-Ray in it.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder")
+    rows = []
+    for name in _names(root / "xrays", folders=True):
+        pictures = set(_names(root / "images" / name, suffix=".png"))
+        for view in _names(root / "xrays" / name, suffix=".npz"):
+            if view in pictures:
+                rows.append(Row(name, view, "accepted"))
+            else:
+                rows.append(Row(name, view, "failed", f"no picture images/{name}/{view}.png"))
+    if not rows:
+        raise InputError(f"{root}: no xrays/<object>/<view>.npz in it; expected the layout of a data set")
+    return rows
+
+
+def _names(folder: Path, suffix: str = "", folders: bool = False) -> list[str]:
+    """Sorted names in a folder, without suffix; none where there is no folder. One system call a folder, not a file."""
+    try:
+        with os.scandir(folder) as entries:
+            names = [
+                entry.name for entry in entries if not entry.name.startswith(".") and (entry.is_dir() or not folders)
+            ]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted(name.removesuffix(suffix) for name in names if name.endswith(suffix))
