@@ -66,7 +66,7 @@ def test_two_sheets_apart_are_not_joined():
 
 def test_empty_and_single_hits():
     nothing = XRay(np.zeros((2, 8, 8), np.float32), *[np.zeros((2, 8, 8, 3), np.float32)] * 2)
-    assert connect(nothing, Camera(8, 8)).shape == (0, 3)
+    assert connect(nothing, Camera(8, 8)).faces.shape == (0, 3)
     assert len(to_surface(nothing, Camera(8, 8)).faces) == 0
 
 

@@ -7,16 +7,21 @@ from pathlib import Path
 
 import numpy as np
 import trimesh
+from scipy.spatial import cKDTree
 
 from .camera import Camera
 from .errors import InputError
 from .points import PointCloud, fit_camera, to_points
 from .representation import XRay
 from .storage import atomic_path
-from .surface_rays import connect
+from .surface_rays import Connected, connect
 
 METHODS = ("rays", "poisson")
 """How a surface is made: from the order of the hits along the rays, or by screened Poisson reconstruction."""
+
+
+LONE_PX = 1.5
+"""A hit without neighbours gets a patch of its own where it is farther than this, in pixels, from the mesh."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +68,37 @@ def to_surface(xray: XRay, camera: Camera, method: str = "rays", frame: str = "c
 
         return Surface(*poisson(cloud.points, cloud.normals, cloud.colors))
     camera = fit_camera(camera, xray)
-    used, faces = np.unique(connect(xray, camera), return_inverse=True)
-    connected = cloud[used]
+    connected = connect(xray, camera)
+    rims = _rims(cloud, connected, camera if frame == "world" else None)
     lone = np.ones(len(cloud), bool)
-    lone[used] = False
-    pixel = xray.depth[xray.hit].astype(np.float64) / camera.focal_px
-    sheet = Surface(connected.points, faces.reshape(-1, 3), connected.normals, connected.colors)
-    return join(sheet, patches(cloud[lone], pixel[lone]))
+    lone[connected.faces[connected.faces < len(cloud)]] = False
+    sheet = Surface(
+        np.concatenate([cloud.points, rims.points]),
+        connected.faces,
+        np.concatenate([cloud.normals, rims.normals]),
+        np.concatenate([cloud.colors, rims.colors]),
+    )
+    sheet = trim(sheet)
+    width = xray.depth[xray.hit].astype(np.float64) / camera.focal_px
+    if len(sheet.vertices):
+        lone[lone] = cKDTree(sheet.vertices).query(cloud.points[lone])[0] > LONE_PX * width[lone]
+    return join(sheet, patches(cloud[lone], width[lone]))
+
+
+def _rims(cloud: PointCloud, connected: Connected, pose: Camera | None) -> PointCloud:
+    """The vertices along rims, with the mean normal and colour of the hits on both sides."""
+    one, other = connected.sides.T
+    normals = cloud.normals[one] + cloud.normals[other]
+    length = np.linalg.norm(normals, axis=1, keepdims=True)
+    normals = np.where(length > 1e-6, normals / np.maximum(length, 1e-6), cloud.normals[one])
+    points = pose.to_world(connected.rims) if pose else connected.rims
+    return PointCloud(points, normals, (cloud.colors[one] + cloud.colors[other]) / 2)
+
+
+def trim(surface: Surface) -> Surface:
+    """Without the vertices that no face uses."""
+    used, faces = np.unique(surface.faces, return_inverse=True)
+    return Surface(surface.vertices[used], faces.reshape(-1, 3), surface.normals[used], surface.colors[used])
 
 
 def join(one: Surface, other: Surface) -> Surface:

@@ -7,10 +7,14 @@ rays it ends in two borders, of the hits before and after the fold on the same r
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields, replace
+
 import numpy as np
 
 from .camera import Camera
 from .representation import XRay
+from .surface_hits import Hits
+from .surface_rims import fill_slivers, join_folds
 
 TOLERANCE_PX = 2.0
 """Distance from the tangent plane that is always allowed, in pixel widths at the hit's depth."""
@@ -18,57 +22,38 @@ TOLERANCE_PX = 2.0
 TOLERANCE_SLOPE = 1.0
 """Allowed besides: this share of the depth change that both tangent planes predict from ray to ray."""
 
-MAX_SLOPE = 30.0
-"""Depth change a ray, in pixel widths, above which a tangent plane predicts nothing and counts with this slope."""
-
-RIM_PX = 3.0
-"""A fold is joined where the tangent planes of its two sides meet within this many pixels."""
+STEEP = 4.0
+"""Hits left over are joined across a step of up to this many times the change that both tangent planes predict."""
 
 RIGHT, DOWN, LEFT, UP = range(4)
 
 
-class _Hits:
-    """The hits of an X-Ray as lists, and where each stands.
+@dataclass(frozen=True)
+class Connected:
+    """Faces over the hits of an X-Ray.
 
     Attributes:
-      layer, row, column: (N,) int64; number: (L, H, W) int64 place in the lists, -1 = no hit.
-      depth: (N,) float64; point: (N, 3) camera frame; normal: (N, 3); away: (N,) bool, normal along the ray.
+      faces: (F, 3) int64: hits in the order of `to_points` (layer, row, column), and N + k for the k-th vertex of
+        `rims`; wound so that the normal of a face looks where the hits' normals do.
+      sides: (K, 2) int64, the two hits that a rim's vertex stands between; rims: (K, 3) float64, camera frame.
     """
 
-    def __init__(self, xray: XRay, camera: Camera) -> None:
-        self.rays = camera.rays()
-        self.layer, self.row, self.column = np.nonzero(xray.hit)
-        self.number = np.full(xray.shape, -1, np.int64)
-        self.number[xray.hit] = np.arange(len(self.layer))
-        self.depth = xray.depth[xray.hit].astype(np.float64)
-        own = self.rays[self.row, self.column]
-        self.point = self.depth[:, None] * own
-        self.normal = xray.normal[xray.hit].astype(np.float64)
-        self.offset = (self.normal * self.point).sum(1)
-        self.away = (self.normal * own).sum(1) > 0
-        self.pixel = 1 / camera.focal_px  # width of a pixel at distance 1
-
-    def predict(self, hits: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndarray:
-        """Depth at which the tangent plane of each hit meets the ray of a pixel, kept within `MAX_SLOPE`."""
-        cosine = (self.normal[hits] * self.rays[row, column]).sum(-1)
-        cosine = np.where(self.away[hits], np.maximum(cosine, 1e-6), np.minimum(cosine, -1e-6))
-        depth, reach = self.depth[hits], MAX_SLOPE * self.pixel * self.depth[hits]
-        return np.clip(self.offset[hits] / cosine, depth - reach, depth + reach)
+    faces: np.ndarray
+    sides: np.ndarray
+    rims: np.ndarray
 
 
-def connect(xray: XRay, camera: Camera, rims: bool = True) -> np.ndarray:
-    """Faces over the hits of an X-Ray.
+def connect(xray: XRay, camera: Camera, rims: bool = True) -> Connected:
+    """Connect the hits of an X-Ray.
 
     Args:
       camera: at the X-Ray's number of rays.
-      rims: also join the two sides of a fold.
-    Returns:
-      (F, 3) int64 into the hits in the order of `to_points` (layer, row, column), wound so that the normal of a
-      face looks where the hits' normals do.
+      rims: also join the two sides of a fold, and close what is left open between neighbouring rays.
     """
-    hits = _Hits(xray, camera)
+    hits = Hits(xray, camera)
+    nothing = Connected(np.zeros((0, 3), np.int64), np.zeros((0, 2), np.int64), np.zeros((0, 3)))
     if not len(hits.layer):
-        return np.zeros((0, 3), np.int64)
+        return nothing
     neighbour = np.full((4, len(hits.layer)), -1, np.int64)
     for step, back, rows, columns in ((RIGHT, LEFT, 0, 1), (DOWN, UP, 1, 0)):
         one, other = _match(hits, rows, columns)
@@ -77,28 +62,89 @@ def connect(xray: XRay, camera: Camera, rims: bool = True) -> np.ndarray:
     faces = _split(hits, *_cells(neighbour))
     facing = hits.away[faces[:, 0]]
     faces[~facing] = faces[~facing][:, ::-1]
-    return np.concatenate([faces, _join_rims(hits, faces)]) if rims else faces
+    if not rims:
+        return replace(nothing, faces=faces)
+    folds, sides, points = join_folds(hits, faces)
+    faces = np.concatenate([faces, folds])
+    pixels = np.stack([hits.row, hits.column], 1)
+    vertices, pixels = np.concatenate([hits.point, points]), np.concatenate([pixels, pixels[sides[:, 0]]])
+    return Connected(np.concatenate([faces, fill_slivers(vertices, pixels, faces)]), sides, points)
 
 
-def _match(hits: _Hits, rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of hits, each the other's best continuation on the next ray along (rows, columns)."""
+@dataclass(frozen=True)
+class _Pairs:
+    """Hits of neighbouring rays that face the same way.
+
+    Attributes:
+      one, other: (M,) hits.
+      step: (M,) depth of the other less that of the one.
+      ahead, behind: (M,) the same as the tangent plane of the one and of the other predict it.
+    """
+
+    one: np.ndarray
+    other: np.ndarray
+    step: np.ndarray
+    ahead: np.ndarray
+    behind: np.ndarray
+
+    def take(self, rows: np.ndarray) -> _Pairs:
+        return _Pairs(*(getattr(self, item.name)[rows] for item in fields(self)))
+
+    @property
+    def miss(self) -> np.ndarray:
+        return np.abs(self.step - self.ahead) + np.abs(self.step - self.behind)
+
+    @property
+    def slope(self) -> np.ndarray:
+        return np.abs(self.ahead) + np.abs(self.behind)
+
+
+def _pairs(hits: Hits, rows: int, columns: int) -> _Pairs:
+    """Every pair along (rows, columns)."""
     height, width = hits.number.shape[1:]
     inside = np.flatnonzero((hits.row + rows < height) & (hits.column + columns < width))
-    row, column = hits.row[inside] + rows, hits.column[inside] + columns
-    candidate = hits.number[:, row, column].T  # (M, L)
+    candidate = hits.number[:, hits.row[inside] + rows, hits.column[inside] + columns].T  # (M, L)
     place, layer = np.nonzero(candidate >= 0)
     one, other = inside[place], candidate[place, layer]
     same = hits.away[one] == hits.away[other]
     one, other = one[same], other[same]
-    ahead = hits.predict(one, hits.row[other], hits.column[other])
-    behind = hits.predict(other, hits.row[one], hits.column[one])
-    miss = np.abs(ahead - hits.depth[other]) + np.abs(behind - hits.depth[one])
-    slope = np.abs(ahead - hits.depth[one]) + np.abs(behind - hits.depth[other])
-    limit = 2 * TOLERANCE_PX * hits.pixel * np.minimum(hits.depth[one], hits.depth[other]) + TOLERANCE_SLOPE * slope
-    near = miss <= limit
-    one, other, miss = one[near], other[near], miss[near]
-    mutual = _best(one, miss, len(hits.layer)) & _best(other, miss, len(hits.layer))
-    return one[mutual], other[mutual]
+    ahead = hits.predict(one, hits.row[other], hits.column[other]) - hits.depth[one]
+    behind = hits.depth[other] - hits.predict(other, hits.row[one], hits.column[one])
+    return _Pairs(one, other, hits.depth[other] - hits.depth[one], ahead, behind)
+
+
+def _match(hits: Hits, rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of hits, each the other's best continuation on the next ray along (rows, columns)."""
+    pairs = _pairs(hits, rows, columns)
+    count = len(hits.layer)
+    pixel = hits.pixel * np.minimum(hits.depth[pairs.one], hits.depth[pairs.other])
+    near = pairs.take(pairs.miss <= 2 * TOLERANCE_PX * pixel + TOLERANCE_SLOPE * pairs.slope)
+    chosen = _mutual(near, near.miss, count)
+    left = _leftover(hits, pairs, chosen)
+    steep = _mutual(left, np.abs(left.step), count)
+    return np.concatenate([chosen.one, steep.one]), np.concatenate([chosen.other, steep.other])
+
+
+def _leftover(hits: Hits, pairs: _Pairs, chosen: _Pairs) -> _Pairs:
+    """Pairs of hits without a match across which the surface must go on, all but along the rays.
+
+    Both tangent planes lead from one to the other, and neither hit can be the side of a fold, since the hits before
+    and behind it on its ray go on to the next ray.
+    """
+    count = len(hits.layer)
+    ends = []
+    for matched in (chosen.one, chosen.other):
+        free = np.ones(count + 1, bool)
+        free[matched] = False
+        free[count] = False  # stands for the hit that is not there
+        ends.append(free[:count] & ~free[hits.before] & ~free[hits.behind])
+    leads = (pairs.step * pairs.ahead > 0) & (pairs.step * pairs.behind > 0)
+    within = np.abs(pairs.step) <= STEEP * pairs.slope / 2
+    return pairs.take(leads & within & ends[0][pairs.one] & ends[1][pairs.other])
+
+
+def _mutual(pairs: _Pairs, cost: np.ndarray, count: int) -> _Pairs:
+    return pairs.take(_best(pairs.one, cost, count) & _best(pairs.other, cost, count))
 
 
 def _best(key: np.ndarray, cost: np.ndarray, count: int) -> np.ndarray:
@@ -135,54 +181,9 @@ def _cells(neighbour: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(quads), np.concatenate(triangles)
 
 
-def _split(hits: _Hits, quads: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+def _split(hits: Hits, quads: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     """Triangles alone: each quad is cut along its shorter diagonal."""
     point = hits.point[quads]
     across = ((point[:, 0] - point[:, 2]) ** 2).sum(1) <= ((point[:, 1] - point[:, 3]) ** 2).sum(1)
     turned = np.where(across[:, None], quads, quads[:, [1, 2, 3, 0]])
     return np.concatenate([turned[:, [0, 1, 2]], turned[:, [0, 2, 3]], triangles])
-
-
-def _borders(faces: np.ndarray, count: int) -> np.ndarray:
-    """(B, 2) directed edges that only one face has."""
-    edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
-    key = edges.min(1) * count + edges.max(1)
-    _, first, uses = np.unique(key, return_index=True, return_counts=True)
-    return edges[first[uses == 1]]
-
-
-def _join_rims(hits: _Hits, faces: np.ndarray) -> np.ndarray:
-    """Faces between the two borders of each fold.
-
-    A border edge (a, b) has a partner (a', b'): the hits that follow on the same two rays and face the other way.
-    """
-    count = len(hits.layer)
-    border = _borders(faces, count)
-    onward = np.full(count, -1, np.int64)
-    has_next = hits.layer + 1 < len(hits.number)
-    onward[has_next] = hits.number[hits.layer[has_next] + 1, hits.row[has_next], hits.column[has_next]]
-    onward[onward >= 0] = np.where(hits.away[onward] != hits.away, onward, -1)[onward >= 0]
-    near, far = border, onward[border]
-    both = (far >= 0).all(1)
-    near, far = near[both], far[both]
-    key = border.min(1) * count + border.max(1)
-    far_key = far.min(1) * count + far.max(1)
-    is_border = np.isin(far_key, key)
-    near, far = near[is_border], far[is_border]
-    fold = _folds(hits, near[:, 0], far[:, 0]) & _folds(hits, near[:, 1], far[:, 1])
-    near, far = near[fold], far[fold]
-    a, b, c, d = near[:, 1], near[:, 0], far[:, 0], far[:, 1]
-    return np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)])
-
-
-def _folds(hits: _Hits, near: np.ndarray, far: np.ndarray) -> np.ndarray:
-    """Whether the tangent planes of two hits of one ray meet within `RIM_PX` pixels, in some direction."""
-    gap = hits.depth[far] - hits.depth[near]
-    closing = np.zeros(len(near))
-    height, width = hits.number.shape[1:]
-    for rows, columns in ((0, 1), (1, 0), (0, -1), (-1, 0)):
-        row = np.clip(hits.row[near] + rows, 0, height - 1)
-        column = np.clip(hits.column[near] + columns, 0, width - 1)
-        ahead = hits.predict(far, row, column) - hits.predict(near, row, column)
-        closing = np.maximum(closing, gap - ahead)
-    return gap <= RIM_PX * closing
