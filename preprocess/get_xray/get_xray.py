@@ -38,7 +38,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--min_iou", type=float, default=default.min_iou, help="agreement with the picture for a view to be accepted")
     add("--device", default=default.device, help="cpu, cuda or cuda:<n>")
     add("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes; 0 works in this one")
-    add("--timeout", type=float, default=TIMEOUT_S, help="seconds for one object, 0 for no limit")
+    add("--timeout", type=float, help=f"seconds for one object, 0 for no limit (default {TIMEOUT_S:g})")
     add("--shard", default="0/1", help="i/n: only the i-th of n parts of the objects")
     add("--overwrite", action="store_true", help="make everything anew")
     return parser.parse_args(arguments)
@@ -54,7 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
         device=flags.device,
     )
     job = ObjectJob(settings, flags.image_root, flags.xray_root, flags.overwrite)
-    timeout_s = flags.timeout if flags.workers and flags.timeout else None
+    by_default = TIMEOUT_S if flags.workers else None
+    timeout_s = by_default if flags.timeout is None else flags.timeout or None
     return make_xrays(job, flags.mesh_root, flags.workers, timeout_s, Shard.parse(flags.shard))
 
 

@@ -1,0 +1,290 @@
+"""The get_xray command: what it writes, how it resumes, what it says about bad input."""
+
+import importlib.util
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+from PIL import Image
+
+from xray.camera import Views, sample_views
+from xray.capture import capture
+from xray.manifest import read_manifest
+from xray.mesh import load_mesh
+from xray.raycast import RayCaster
+from xray.storage import load_xray
+
+ROOT = Path(__file__).parents[1]
+ENTRY = ROOT / "preprocess/get_xray/get_xray.py"
+SIZE = 32
+
+
+def words(root, *flags):
+    """Flags of the command for a data set's folder."""
+    roots = ["--mesh_root", root / "meshes", "--image_root", root / "images", "--xray_root", root / "xrays"]
+    return [str(word) for word in (*roots, "--resolution", SIZE, *flags)]
+
+
+def start_get_xray(root, *flags, status=0):
+    """Run the command as a program; returns its stderr."""
+    command = [sys.executable, str(ENTRY), *words(root, *flags)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+@pytest.fixture
+def get_xray(capsys, caplog):
+    """Run the command in this process; returns what it says."""
+    spec = importlib.util.spec_from_file_location("get_xray", ENTRY)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    caplog.set_level(logging.INFO)
+
+    def run(root, *flags, status=0):
+        caplog.clear()
+        ended = module.main(words(root, "--workers", 0, *flags))
+        said = capsys.readouterr().err + caplog.text
+        assert ended == status, said
+        return said
+
+    return run
+
+
+def add_pictures(root, uid, mesh_path, views=2, size=2 * SIZE):
+    """`transforms.json` and pictures whose alpha is what the camera sees."""
+    mesh = load_mesh(mesh_path)
+    caster = RayCaster(mesh.vertices, mesh.faces)
+    names = tuple(f"{index:03d}.png" for index in range(views))
+    cameras = Views(0.8575560450553894, names, sample_views(views, np.random.default_rng(len(uid))))
+    folder = root / "images" / uid
+    folder.mkdir(parents=True)
+    (folder / "transforms.json").write_text(cameras.to_json())
+    for index, name in enumerate(names):
+        xray, _ = capture(mesh, caster, cameras.camera(index, size), layers=1)
+        picture = np.dstack([xray.color[0], xray.hit[0]])
+        Image.fromarray(np.rint(picture * 255).astype(np.uint8)).save(folder / name)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Meshes in both layouts, with pictures; the command has run on them once."""
+    root = tmp_path_factory.mktemp("made")
+    (root / "meshes/deep/er").mkdir(parents=True)
+    (root / "meshes/chair/models").mkdir(parents=True)
+    trimesh.creation.torus(0.35, 0.15).export(root / "meshes/ring.ply")
+    trimesh.creation.icosphere(subdivisions=2).export(root / "meshes/deep/er/ball.stl")
+    trimesh.creation.annulus(0.2, 0.5, 0.3).export(root / "meshes/chair/models/model_normalized.obj")
+    for uid, path in (
+        ("ring", "ring.ply"),
+        ("ball", "deep/er/ball.stl"),
+        ("chair", "chair/models/model_normalized.obj"),
+    ):
+        add_pictures(root, uid, root / "meshes" / path)
+    start_get_xray(root, "--workers", 2)
+    return root
+
+
+@pytest.fixture
+def data(made, tmp_path):
+    """A copy that a test may damage."""
+    return Path(shutil.copytree(made, tmp_path / "data"))
+
+
+def files(root):
+    """Content of every X-Ray, by name."""
+    paths = sorted((root / "xrays").rglob("[!.]*.npz"))
+    return {str(path.relative_to(root)): path.read_bytes() for path in paths}
+
+
+def rows(root, name="manifest.csv"):
+    """The manifest without what a clock says."""
+    return [replace(row, seconds=None) for row in read_manifest(root / name)]
+
+
+def test_files_and_manifest(made):
+    manifest = read_manifest(made / "manifest.csv")
+    assert [(row.object, row.view) for row in manifest] == [
+        (uid, view) for uid in ("ball", "chair", "ring") for view in ("000", "001")
+    ]
+    assert not list(made.rglob("*partial*"))
+    for row in manifest:
+        xray = load_xray(made / "xrays" / row.object / f"{row.view}.npz")
+        assert xray.shape == (16, SIZE, SIZE)
+        assert row.hits == tuple(xray.hit.sum((1, 2)))
+        assert row.status == "accepted"
+        assert row.mask_iou == 1
+        assert row.camera_distance == pytest.approx(1.5)
+        assert row.faces > 100
+        assert row.hits_beyond_layers == row.hits_before_near == row.hits_beyond_far == 0
+        assert row.seconds > 0
+    assert len({row.settings for row in manifest}) == 4  # a camera's own; ids of one length share theirs
+
+
+def test_again_keeps_what_is_sound_and_makes_what_is_not(data, get_xray):
+    expected = files(data)
+    cut, wrong, gone = (data / "xrays" / name for name in ("ball/000.npz", "chair/001.npz", "ring/000.npz"))
+    cut.write_bytes(cut.read_bytes()[:-40])
+    shutil.copy(data / "xrays/ring/001.npz", wrong)
+    gone.unlink()
+    (data / "xrays/ball/.000.partial-77.npz").write_bytes(b"left by a killed run")
+    kept = data / "xrays/ball/001.npz"
+    before = kept.stat().st_mtime_ns
+    said = get_xray(data)
+    assert "(3 were there already)" in said
+    assert files(data) == expected
+    assert kept.stat().st_mtime_ns == before
+    assert not list(data.rglob("*partial*"))
+    said = get_xray(data)
+    assert "(6 were there already)" in said
+
+
+def test_other_settings_and_overwrite_make_everything_anew(data, get_xray):
+    expected = files(data)
+    said = get_xray(data, "--num_layers", 4)
+    assert "(0 were there already)" in said
+    assert load_xray(data / "xrays/ball/000.npz").shape == (4, SIZE, SIZE)
+    assert len(rows(data)[0].hits) == 4
+    said = get_xray(data)
+    assert files(data) == expected
+    views = json.loads((data / "images/ball/transforms.json").read_text())
+    views["frames"][0]["transform_matrix"] = views["frames"][1]["transform_matrix"]
+    (data / "images/ball/transforms.json").write_text(json.dumps(views))
+    said = get_xray(data)
+    assert "(5 were there already)" in said
+    said = get_xray(data, "--overwrite")
+    assert "(0 were there already)" in said
+
+
+def test_views_unlike_their_picture_are_rejected_by_the_limit(data, get_xray):
+    picture = data / "images/ball/000.png"
+    pixels = np.array(Image.open(picture))
+    pixels[: SIZE + 4] = 0
+    Image.fromarray(pixels).save(picture)
+    get_xray(data, "--overwrite")
+    row = rows(data)[0]
+    assert row.status == "rejected"
+    assert row.reason.startswith("mask IoU 0.")
+    assert (data / "xrays/ball/000.npz").is_file()
+    said = get_xray(data, "--min_iou", 0.1)
+    assert "(6 were there already)" in said
+    assert rows(data)[0].status == "accepted"
+
+
+def test_failures_are_listed_and_everything_else_is_done(data, get_xray):
+    (data / "meshes/broken.obj").write_text("v 0 0\nf 1 2 3\n")
+    (data / "meshes/points.ply").write_bytes((data / "meshes/ring.ply").read_bytes()[:200])
+    (data / "meshes/lonely.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
+    for uid in ("broken", "points"):
+        shutil.copytree(data / "images/ball", data / "images" / uid)
+    (data / "images/ball/001.png").unlink()
+    Image.new("RGB", (64, 64)).save(data / "images/chair/000.png")
+    said = start_get_xray(data, "--workers", 2, "--overwrite", status=3)
+    failed = {(row.object, row.view): row.reason for row in rows(data) if row.status == "failed"}
+    assert set(failed) == {
+        *((uid, view) for uid in ("broken", "points") for view in ("000", "001")),
+        ("lonely", ""),
+        ("ball", "001"),
+        ("chair", "000"),
+    }
+    assert "broken.obj" in failed["broken", "000"]
+    assert "transforms.json" in failed["lonely", ""]
+    assert "001.png: no such file" in failed["ball", "001"]
+    assert "without alpha" in failed["chair", "000"]
+    assert "4 views accepted, 0 rejected, 7 failed" in said
+    assert "failed: lonely: " in said
+    for uid in ("broken", "points", "lonely"):  # mended, the same command takes them up
+        for path in (data / "meshes").glob(f"{uid}.*"):
+            path.unlink()
+        shutil.rmtree(data / "images" / uid, ignore_errors=True)
+        shutil.rmtree(data / "xrays" / uid)
+    shutil.copy(data / "images/ball/000.png", data / "images/ball/001.png")
+    shutil.copy(data / "images/chair/001.png", data / "images/chair/000.png")
+    said = get_xray(data, "--min_iou", 0)
+    assert "(4 were there already)" in said
+
+
+def test_a_mesh_that_takes_too_long_costs_one_object(data, get_xray):
+    shutil.copy(data / "meshes/deep/er/ball.stl", data / "meshes/pipe.stl")
+    shutil.copytree(data / "images/ball", data / "images/pipe")
+    (data / "images/pipe/001.png").unlink()
+    os.mkfifo(data / "images/pipe/001.png")  # reading it waits for a writer that never comes
+    start_get_xray(data, "--workers", 1, "--timeout", 1, status=3)
+    failed = [row for row in rows(data) if row.status == "failed"]
+    assert {(row.object, row.view, row.reason) for row in failed} == {
+        ("pipe", view, "took longer than 1 s") for view in ("000", "001")
+    }
+    assert len(rows(data)) == 8
+
+
+def test_killed_at_any_moment_the_same_command_goes_on(data, get_xray):
+    expected, manifest = files(data), rows(data)
+    shutil.rmtree(data / "xrays")
+    (data / "manifest.csv").unlink()
+    command = [sys.executable, str(ENTRY), *words(data, "--workers", 2)]
+    interrupted = 0
+    for wanted in (1, 2, 4):  # killed when so many files are there
+        run = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        while len(files(data)) < wanted and run.poll() is None:
+            time.sleep(0.002)
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+        interrupted += len(files(data)) < 6
+    assert interrupted
+    _wait_until_quiet(data / "xrays")
+    start_get_xray(data, "--workers", 2)
+    assert files(data) == expected
+    assert rows(data) == manifest
+    assert not list(data.rglob("*partial*"))
+
+
+def _wait_until_quiet(folder, patience_s=0.5):
+    """Until no process writes there any more: workers end a moment after the run that was killed."""
+    seen = None
+    while seen != (seen := sorted((path, path.stat().st_mtime_ns) for path in folder.rglob("*"))):
+        time.sleep(patience_s)
+
+
+def test_other_objects_stay_in_the_manifest(data, get_xray):
+    before = rows(data)
+    (data / "meshes/ring.ply").unlink()
+    said = get_xray(data)
+    assert "2 objects" in said
+    assert rows(data) == before
+
+
+def test_bad_input_ends_with_one_line(tmp_path, data, get_xray):
+    (tmp_path / "empty").mkdir()
+    for flags, reason in (
+        (["--mesh_root", tmp_path / "none"], "none: no such folder"),
+        (["--mesh_root", tmp_path / "empty"], "empty: no mesh"),
+        (["--image_root", tmp_path / "none"], "none: no such folder"),
+        (["--num_layers", 0], "0 layers"),
+        (["--near", 2, "--far", 1], "near 2.0, far 1.0"),
+        (["--min_iou", 2], "min_iou 2.0"),
+        (["--device", "cuda:9"], "device 'cuda:9'"),
+        (["--shard", "4/4"], "shard 4/4"),
+        (["--shard", "one"], "shard 'one'"),
+        (["--workers", -1], "-1 workers"),
+        (["--timeout", -1], "timeout of -1"),
+    ):
+        said = get_xray(data, *flags, status=2)
+        assert said.startswith("error: ") or "\nerror: " in said
+        assert reason in said
+
+
+def test_a_picture_of_another_shape_is_refused(data, get_xray):
+    Image.new("RGBA", (64, 48)).save(data / "images/ball/000.png")
+    get_xray(data, "--overwrite", status=3)
+    assert "64 x 48 pixels, expected a square" in rows(data)[0].reason
