@@ -40,7 +40,8 @@ def evaluate_diffusion(experiment: str | Path, options: Options) -> tuple[Result
     stage = _load(folder, "diffusion", options)
 
     def predict(images: torch.Tensor, names: list[str]) -> torch.Tensor:
-        return sample_diffusion(stage, images, options.steps, seeds=[seed_of(options.seed, name) for name in names])
+        seeds = [seed_of(options.seed, name) for name in names]
+        return sample_diffusion(stage, images, options.steps, seeds=seeds, solver=options.solver)
 
     name = f"checkpoint-{stage.step}" if options.trained else "untrained"
     settings = {"kind": "diffusion", **_settings(folder, stage, options)}
@@ -60,7 +61,8 @@ def evaluate_upsampler(diffusion: str | Path, upsampler: str | Path, options: Op
 
     def predict(images: torch.Tensor, names: list[str]) -> torch.Tensor:
         low = torch.stack([codec.encode(load_xray(source.path(name, "_xray.npz"))) for name in names])
-        return upsample(stage, low, images, [seed_of(options.seed, name) for name in names], options.steps)
+        seeds = [seed_of(options.seed, name) for name in names]
+        return upsample(stage, low, images, seeds, options.steps, solver=options.solver)
 
     name = f"checkpoint-{stage.step}" if options.trained else "untrained"
     name += f"_from_{source.folder.parents[1].name}_{source.folder.name}"
@@ -123,6 +125,7 @@ def _settings(folder: Path, stage: Stage, options: Options) -> dict:
         "data_root": str(Path(options.data_root or stage.config.data.root).resolve()),
         "seed": options.seed,
         "steps": options.steps or sample.steps,
+        "solver": options.solver,
         "guidance": [sample.guidance_min, sample.guidance_max],
         "alignment": options.alignment,
         "mesh_root": options.mesh_root and str(Path(options.mesh_root).resolve()),

@@ -14,6 +14,7 @@ from .errors import InputError
 from .evaluator import Options
 from .report import comparable, side_by_side, write_report
 from .results import Results, comparison, summarise
+from .solvers import SOLVERS
 from .surface import METHODS
 
 
@@ -28,6 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--no_ema", dest="ema", action="store_false", help="the last weights instead of the averaged ones")
     add("--seed", type=int, default=0, help="seed of the sampling (default: 0)")
     add("--steps", type=int, metavar="N", help="sampling steps (default: the checkpoint's)")
+    add("--solver", choices=SOLVERS, default="euler", help="of the sampling (default: euler)")
     add("--batch_size", type=int, default=4, metavar="N", help="views sampled together (default: 4)")
     add("--alignment", choices=ALIGNMENTS, default="none", help="applied to predictions before scoring")
     add("--mesh_root", metavar="M", help="true meshes: adds the protocol `surface`")

@@ -23,6 +23,7 @@ from .points import save_ply, to_points
 from .representation import XRay
 from .results import Results
 from .scoring import sample_mesh, score_xray
+from .solvers import solver
 from .storage import atomic_path, save_xray
 from .surface import METHODS, save_mesh, to_surface
 
@@ -41,7 +42,7 @@ class Options:
         for an upsampler whatever the first stage evaluated.
       max_samples: the first ones only; all by default.
       step: checkpoint, the latest by default; trained: False takes the network at its random start instead.
-      ema: averaged weights. seed, steps: of the sampling. batch_size: samples at once.
+      ema: averaged weights. seed, steps, solver: of the sampling. batch_size: samples at once.
       alignment: see `alignment.align`. mesh_root: true meshes, for the "surface" protocol.
       surface: how meshes are made; device: "cpu", "cuda", or "auto".
     """
@@ -54,6 +55,7 @@ class Options:
     ema: bool = True
     seed: int = 0
     steps: int | None = None
+    solver: str = "euler"
     batch_size: int = 4
     alignment: str = "none"
     mesh_root: str | None = None
@@ -68,6 +70,7 @@ class Options:
                 raise InputError(f"{name} {value}: expected at least 1")
         if self.surface not in METHODS:
             raise InputError(f"surface {self.surface!r}: expected one of {', '.join(METHODS)}")
+        solver(self.solver)
         if self.alignment not in ALIGNMENTS:
             raise InputError(f"alignment {self.alignment!r}: expected one of {', '.join(ALIGNMENTS)}")
 

@@ -20,7 +20,7 @@ METHODS = ("rays", "poisson")
 """How a surface is made: from the order of the hits along the rays, or by screened Poisson reconstruction."""
 
 
-LONE_PX = 1.5
+LONE_PX = 1.0
 """A hit without neighbours gets a patch of its own where it is farther than this, in pixels, from the mesh."""
 
 
