@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -60,6 +60,10 @@ class Codec:
         if set(values) != names:
             raise InputError(f"codec keys {sorted(values)}: expected {sorted(names)}")
         return cls(**values)
+
+    def smaller(self, factor: int) -> Codec:
+        """The same with `factor` times fewer rays on each side: the codec of an upsampler's input."""
+        return replace(self, resolution=self.resolution // factor)
 
     def stride(self, size: int) -> int:
         """Whole factor between `size` rays and `resolution`; InputError where there is none."""

@@ -11,7 +11,6 @@ import torch
 from accelerate import PartialState
 
 from .build import Stage, load_stage, sample_diffusion, upsample
-from .codec import Codec
 from .errors import InputError
 from .evaluator import Options, evaluate
 from .results import Results
@@ -57,7 +56,7 @@ def evaluate_upsampler(diffusion: str | Path, upsampler: str | Path, options: Op
     source = latest_results(experiment_dir(diffusion), f"evaluate_diffusion.py --exp_diffusion {diffusion}")
     folder = experiment_dir(upsampler)
     stage = _load(folder, "upsampler", options)
-    codec = low_codec(stage)
+    codec = stage.codec.smaller(stage.config.model.factor)
 
     def predict(images: torch.Tensor, names: list[str]) -> torch.Tensor:
         low = torch.stack([codec.encode(load_xray(source.path(name, "_xray.npz"))) for name in names])
@@ -87,11 +86,6 @@ def latest_results(folder: Path, command: str) -> Results:
     if not finished:
         raise InputError(f"{folder}: no evaluated samples; run `python {command}` first")
     return Results.open(max(finished)[1])
-
-
-def low_codec(stage: Stage) -> Codec:
-    """The codec of an upsampler's input: its own at the smaller number of rays."""
-    return replace(stage.codec, resolution=stage.codec.resolution // stage.config.model.factor)
 
 
 def seed_of(seed: int, name: str) -> int:

@@ -1,0 +1,60 @@
+"""One image -> points, a mesh and pictures: python infer.py --image photo.png --model FOLDER_OR_NAME --output out/."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from xray.cli import FAILURES, OK, entry
+from xray.inference import Imaginer, find_pictures
+from xray.solvers import SOLVERS
+from xray.surface import METHODS
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("--image", required=True, nargs="+", metavar="PATH", help="pictures, or folders of them")
+    add("--model", required=True, metavar="FOLDER_OR_NAME", help="first stage: a training, a pipeline, a hub name")
+    add("--upsampler", metavar="FOLDER_OR_NAME", help="second stage: more rays")
+    add("--output", required=True, metavar="DIR", help="where the results go")
+    add("--steps", type=int, metavar="N", help="sampling steps (default: the model's)")
+    add("--guidance", type=float, nargs=2, metavar=("FIRST", "LAST"), help="of the first and the last layer")
+    add("--solver", choices=SOLVERS, default="euler", help="of the sampling (default: euler)")
+    add("--surface", choices=METHODS, default="rays", help="how the mesh is made (default: rays)")
+    add("--seed", type=int, default=0, help="default: 0")
+    add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda, ...")
+    return parser.parse_args(arguments)
+
+
+@entry
+def main(arguments: list[str] | None = None) -> int:
+    """Run over the pictures; status 3 where some could not be used."""
+    options = parse(arguments)
+    paths = find_pictures(options.image)
+    imaginer = Imaginer(
+        options.model,
+        options.upsampler,
+        options.device,
+        options.seed,
+        num_inference_steps=options.steps,
+        guidance=options.guidance and tuple(options.guidance),
+        solver=options.solver,
+    )
+    output = Path(options.output)
+    failed = []
+    for path, reason in tqdm(imaginer.run(paths, output, options.surface), total=len(paths), unit="picture"):
+        if reason:
+            failed.append(f"{path}: {reason}" if str(path) not in reason else reason)
+    sys.stdout.write("".join(f"failed: {line}\n" for line in failed))
+    sys.stdout.write(f"{len(paths) - len(failed)} of {len(paths)} pictures done, in {output}\n")
+    return FAILURES if failed else OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

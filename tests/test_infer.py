@@ -1,0 +1,73 @@
+"""The command for a user's own picture: every file is there and can be read; bad pictures are named."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+import trimesh
+from PIL import Image
+from tiny_runs import LAYERS, RESOLUTION, make_data, train_stage
+
+import infer
+from xray.cli import BAD_INPUT, FAILURES, OK
+from xray.points import load_ply
+from xray.storage import load_xray
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    root = tmp_path_factory.mktemp("infer")
+    data = make_data(root / "data", objects=1)
+    train_stage("diffusion", root / "A", data)
+    train_stage("upsampler", root / "B", data)
+    return root
+
+
+def test_a_picture_becomes_everything(runs, tmp_path, capsys):
+    photo = tmp_path / "photo.jpg"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)).save(photo)
+    out = tmp_path / "out"
+    flags = ["--model", str(runs / "A"), "--output", str(out), "--steps", "2"]
+    assert infer.main(["--image", str(photo), *flags]) == OK
+    xray = load_xray(out / "photo_xray.npz").validate()
+    assert xray.shape == (LAYERS, RESOLUTION, RESOLUTION)
+    cloud = load_ply(out / "photo_points.ply")
+    assert len(cloud) == xray.hit.sum() > 0
+    assert np.allclose(np.linalg.norm(cloud.normals, axis=1), 1, atol=1e-5)
+    for suffix in ("glb", "obj"):
+        mesh = trimesh.load(out / f"photo.{suffix}", force="mesh")
+        assert len(mesh.faces)
+        assert mesh.visual.kind == "vertex"
+    assert Image.open(out / "photo_layers.png").width > 500
+    assert Image.open(out / "photo_turntable.gif").n_frames == 36
+    assert "1 of 1" in capsys.readouterr().out
+
+
+def test_a_folder_with_a_broken_picture_and_both_stages(runs, tmp_path, capsys):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    shutil.copy(runs / "data" / "images" / "ball0" / "000.png", folder / "good.png")
+    (folder / "broken.png").write_bytes(b"no picture")
+    out = tmp_path / "out"
+    flags = ["--model", str(runs / "A"), "--upsampler", str(runs / "B"), "--output", str(out), "--steps", "2"]
+    assert infer.main(["--image", str(folder), *flags]) == FAILURES
+    printed = capsys.readouterr().out
+    assert "broken.png" in printed
+    assert "1 of 2" in printed
+    assert load_xray(out / "good_xray.npz").shape == (LAYERS, 2 * RESOLUTION, 2 * RESOLUTION)
+
+
+@pytest.mark.parametrize(
+    ("image", "model", "reason"),
+    [("absent.png", "A", "absent.png"), ("empty", "A", "no pictures"), ("good.png", "nothing/there", "nothing/there")],
+)
+def test_bad_input_is_one_line(runs, tmp_path, capsys, image, model, reason):
+    (tmp_path / "empty").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "good.png")
+    model = str(runs / model) if model == "A" else model
+    assert infer.main(["--image", str(tmp_path / image), "--model", model, "--output", str(tmp_path)]) == BAD_INPUT
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1
+    assert reason in errors[0]

@@ -1,0 +1,246 @@
+"""diffusers pipelines: images in, X-Rays out, with save_pretrained, from_pretrained and push_to_hub."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import DiffusionPipeline
+from diffusers.utils import BaseOutput
+from PIL import Image
+
+from .build import Stage, load_stage, sample_diffusion, upsample
+from .codec import Codec
+from .config import Config, from_dict
+from .errors import InputError
+from .images import composite, to_array
+from .models.conditioner import Conditioner, load_scheduler
+from .models.denoiser import Denoiser
+from .models.upsampler import Upsampler
+from .representation import XRay
+from .sampler import noise_levels
+from .training import checkpoint
+
+Pictures = Image.Image | Sequence[Image.Image]
+Generators = torch.Generator | Sequence[torch.Generator]
+
+
+@dataclass
+class XRayOutput(BaseOutput):
+    """Result of a pipeline.
+
+    Attributes:
+      xrays: one valid `XRay` an image.
+      tensors: (B, layers, 8, r, r) float32, the same in model space, before decoding.
+    """
+
+    xrays: list[XRay]
+    tensors: torch.Tensor
+
+
+class _PipelineStage(Stage):
+    """A stage whose noise schedule is the pipeline's own."""
+
+    scheduler = None
+
+    def noise_levels(self, steps: int) -> tuple[torch.Tensor, float]:
+        return noise_levels(self.scheduler, steps)
+
+
+class _XRayPipeline(DiffusionPipeline):
+    """What both pipelines share: their modules, the configuration they were trained with, and how they load."""
+
+    stage_name: str
+    model_cpu_offload_seq = "image_encoder->vae->unet"
+    _optional_components = ["image_encoder", "feature_extractor", "scheduler"]  # noqa: RUF012 (diffusers' own form)
+
+    def __init__(
+        self, unet, image_encoder, feature_extractor, vae, scheduler, training: dict | None = None, step: int = 0
+    ) -> None:
+        super().__init__()
+        if training is None:
+            raise InputError(f"{type(self).__name__}: no training configuration; load it with from_pretrained")
+        self.register_modules(
+            unet=unet,
+            image_encoder=image_encoder,
+            feature_extractor=feature_extractor,
+            vae=vae,
+            scheduler=scheduler,
+        )
+        self.register_to_config(training=training, step=step)
+
+    @classmethod
+    def from_stage(cls, stage: Stage) -> _XRayPipeline:
+        """A pipeline of a loaded training."""
+        if stage.config.stage != cls.stage_name:
+            raise InputError(f"{stage.config.output_dir}: of the {stage.config.stage} stage, expected {cls.stage_name}")
+        denoises = isinstance(stage.model, Denoiser)
+        pipeline = cls(
+            unet=stage.model.unet if denoises else stage.model,
+            image_encoder=stage.conditioner.image_encoder,
+            feature_extractor=stage.conditioner.image_processor,
+            vae=stage.conditioner.vae,
+            scheduler=load_scheduler(stage.config.model.pretrained) if denoises else None,
+            training=asdict(stage.config),
+            step=stage.step,
+        )
+        return pipeline.to(stage.device)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *, step: int | None = None, ema: bool = True, **options):
+        """Load a saved pipeline (folder or hub name), or a training's output folder, or one checkpoint of it.
+
+        Args:
+          step, ema: of a training's folder: which checkpoint, and whether its averaged weights.
+          options: of `DiffusionPipeline.from_pretrained`.
+        Raises:
+          InputError: neither a pipeline nor a training's folder.
+        """
+        path = Path(pretrained_model_name_or_path)
+        if (path / "model_index.json").is_file() or not path.is_dir():
+            try:
+                return super().from_pretrained(str(pretrained_model_name_or_path), **options)
+            except (OSError, ValueError) as error:
+                reason = " ".join(str(error).split())[:160]
+                raise InputError(f"{path}: no such folder, and not loadable from the hub ({reason})") from None
+        if (path / checkpoint.CONFIG).is_file() and path.name.startswith("checkpoint-"):
+            path, step = path.parent, int(path.name.split("-")[1])
+        return cls.from_stage(load_stage(path, step, ema))
+
+    @property
+    def training(self) -> Config:
+        """The configuration that the networks were trained with."""
+        return from_dict(self.config.training, type(self).__name__)
+
+    @property
+    def codec(self) -> Codec:
+        """Between the X-Rays and the networks."""
+        return Codec(**self.config.training["codec"])
+
+    def _stage(self) -> Stage:
+        conditioner = Conditioner(self.image_encoder, self.vae, self.feature_extractor).to(self.device)
+        model = self.unet if isinstance(self.unet, Upsampler) else Denoiser(self.unet)
+        stage = _PipelineStage(self.training, self.codec, self.config.step, model.eval(), conditioner, self.device)
+        stage.scheduler = self.scheduler
+        return stage
+
+    def _images(self, image: Pictures) -> torch.Tensor:
+        """(B, 3, S, S) in [-1, 1] of pictures as `prepare` makes them."""
+        data = self.training.data
+        pictures = [image] if isinstance(image, Image.Image) else list(image)
+        if not pictures or not all(isinstance(picture, Image.Image) for picture in pictures):
+            raise InputError(f"{type(self).__name__}: expected a PIL image or a list of them")
+        arrays = [to_array(square(picture, data.background), data.image_size) for picture in pictures]
+        return torch.from_numpy(np.stack(arrays))
+
+    def _tick(self, steps: int, callback: Callable | None):
+        """Progress bar and callback as one function of the number of steps done."""
+        bar = self.progress_bar(total=steps)
+
+        def tick(done: int) -> None:
+            bar.update()
+            if callback is not None:
+                callback(self, done)
+
+        return bar, tick
+
+    def _output(self, tensors: torch.Tensor) -> XRayOutput:
+        return XRayOutput(xrays=[self.codec.decode(tensor) for tensor in tensors], tensors=tensors)
+
+
+class XRayDiffusionPipeline(_XRayPipeline):
+    """One image -> the X-Ray of the object in it."""
+
+    stage_name = "diffusion"
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        image: Pictures,
+        num_inference_steps: int | None = None,
+        guidance: tuple[float, float] | None = None,
+        generator: Generators | None = None,
+        solver: str = "euler",
+        callback: Callable[[XRayDiffusionPipeline, int], None] | None = None,
+    ) -> XRayOutput:
+        """Sample an X-Ray for each image.
+
+        Args:
+          image: PIL image(s): RGBA goes over the training's background; what is not square is padded with it.
+          num_inference_steps, guidance: steps; scale of the first and the last layer; as trained by default.
+          generator: one a sample, or one that all samples draw their seeds from in turn: a sample's result is the
+            same whatever batch it comes in. By default the samples' seeds are 0, 1, ...
+          solver: one of `solvers.SOLVERS`; callback: called with the pipeline and the number of each step done.
+        """
+        images = self._images(image)
+        bar, tick = self._tick(num_inference_steps or self.training.sample.steps, callback)
+        seeds = draw_seeds(generator, len(images))
+        tensors = sample_diffusion(self._stage(), images, num_inference_steps, guidance, seeds, tick, solver)
+        bar.close()
+        return self._output(tensors)
+
+
+class XRayUpsamplerPipeline(_XRayPipeline):
+    """One image and its low-res X-Ray -> the X-Ray with more rays."""
+
+    stage_name = "upsampler"
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        image: Pictures,
+        xrays: XRay | Sequence[XRay],
+        num_inference_steps: int | None = None,
+        guidance: tuple[float, float] | None = None,
+        generator: Generators | None = None,
+        solver: str = "euler",
+        callback: Callable[[XRayUpsamplerPipeline, int], None] | None = None,
+    ) -> XRayOutput:
+        """Upsample the X-Ray of each image.
+
+        Args:
+          xrays: of the images, with `low_codec`'s number of rays or a whole multiple.
+          the others: as in `XRayDiffusionPipeline`; they have no effect on an upsampler that regresses.
+        """
+        images = self._images(image)
+        xrays = [xrays] if isinstance(xrays, XRay) else list(xrays)
+        if len(xrays) != len(images):
+            raise InputError(f"{len(xrays)} X-Rays for {len(images)} images: expected one each")
+        low = torch.stack([self.low_codec.encode(xray) for xray in xrays])
+        steps = 1 if isinstance(self.unet, Upsampler) else num_inference_steps or self.training.sample.steps
+        bar, tick = self._tick(steps, callback)
+        seeds = draw_seeds(generator, len(images))
+        tensors = upsample(self._stage(), low, images, seeds, num_inference_steps, guidance, tick, solver)
+        if isinstance(self.unet, Upsampler):
+            tick(1)
+        bar.close()
+        return self._output(tensors)
+
+    @property
+    def low_codec(self) -> Codec:
+        """The codec of the input."""
+        return self.codec.smaller(self.training.model.factor)
+
+
+def draw_seeds(generator: Generators | None, count: int) -> list[int]:
+    """A seed a sample: each from its own generator, or all from one in turn; 0, 1, ... without."""
+    if generator is None:
+        return list(range(count))
+    generators = [generator] * count if isinstance(generator, torch.Generator) else list(generator)
+    if len(generators) != count:
+        raise InputError(f"{len(generators)} generators for {count} images: expected one, or one each")
+    return [int(torch.randint(2**62, (), generator=one)) for one in generators]
+
+
+def square(picture: Image.Image, background: float) -> Image.Image:
+    """The RGB picture over a grey background, padded with it to a square."""
+    flat = composite(picture.convert("RGBA"), background)
+    side = max(flat.size)
+    if flat.size == (side, side):
+        return flat
+    padded = Image.new("RGB", (side, side), (round(255 * background),) * 3)
+    padded.paste(flat, ((side - flat.width) // 2, (side - flat.height) // 2))
+    return padded
