@@ -1,5 +1,7 @@
 """Ray casting: closed surfaces, a brute-force oracle, thin and coincident walls, damaged meshes, devices."""
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 import trimesh
@@ -48,6 +50,34 @@ def cast(mesh, pose, width=256, height=256, max_hits=16, device="cpu"):
     return caster.cast(camera.origin, camera.rays_world().reshape(-1, 3), max_hits)
 
 
+def assert_equal(found, expected):
+    """To the last bit."""
+    for field in fields(found):
+        assert np.array_equal(getattr(found, field.name), getattr(expected, field.name)), field.name
+
+
+POSES = {
+    "outside": OBLIQUE[3],
+    "head-on": HEAD_ON[0],
+    "inside": look_at((0.1, 0.2, 0.05)),
+    "on a plane of symmetry": look_at((0.3, 0, 0)),
+    "partly beside the camera": look_at((0.45, -0.3, 0.1), target=(0.5, 1, 0.3)),
+    "looking away": look_at((1.5, 0, 0), target=(3, 0.1, 0)),
+}
+
+
+@pytest.mark.parametrize("pose", POSES)
+@pytest.mark.parametrize("name", [*CLOSED, "soup"])
+def test_the_picture_of_a_camera_equals_its_rays_one_by_one(name, pose):
+    mesh = CLOSED.get(name) or soup(500, 6)
+    caster = RayCaster(mesh.vertices, mesh.faces)
+    for width, height in ((64, 40), (9, 31)):
+        camera = Camera(width, height, 1.4, POSES[pose])
+        picture = caster.view(camera)
+        assert len(picture.ray) > 20 or pose != "outside"
+        assert_equal(picture, caster.crossings(camera.origin, camera.rays_world().reshape(-1, 3)))
+
+
 @pytest.mark.parametrize("name", CLOSED)
 def test_every_ray_crosses_a_closed_surface_an_even_number_of_times(name):
     mesh = CLOSED[name]
@@ -60,11 +90,11 @@ def test_every_ray_crosses_a_closed_surface_an_even_number_of_times(name):
     place[order] = np.arange(len(order))
     casters = [RayCaster(mesh.vertices, mesh.faces), RayCaster(corners[order], place.reshape(-1, 3))]
     for pose in HEAD_ON + OBLIQUE:
-        shared, alone = (cast(caster, pose) for caster in casters)
+        camera = Camera(256, 256, world_from_camera=pose)
+        shared, alone = (caster.view(camera) for caster in casters)
         assert shared.total.any()
         assert not (shared.total % 2).any()
-        assert np.array_equal(shared.depth, alone.depth)
-        assert np.array_equal(shared.face, alone.face)
+        assert_equal(shared, alone)
 
 
 def oracle(mesh, origin, directions, reach=1e-6):
@@ -251,6 +281,8 @@ def test_unusable_meshes_and_rays_are_refused():
 def test_cuda_equals_cpu(name):
     mesh = CLOSED.get(name) or soup(3000, 8)
     for pose in (HEAD_ON[0], OBLIQUE[1]):
-        on_cpu, on_gpu = (cast(mesh, pose, device=device) for device in ("cpu", "cuda"))
-        for field in ("total", "face", "depth", "barycentric"):
-            assert np.array_equal(getattr(on_cpu, field), getattr(on_gpu, field))
+        camera = Camera(256, 256, world_from_camera=pose)
+        on_cpu, on_gpu = (RayCaster(mesh.vertices, mesh.faces, device) for device in ("cpu", "cuda"))
+        assert_equal(on_gpu.view(camera), on_cpu.view(camera))
+        rays = (camera.origin, camera.rays_world().reshape(-1, 3))
+        assert_equal(on_gpu.crossings(*rays), on_cpu.crossings(*rays))

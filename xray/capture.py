@@ -68,7 +68,7 @@ def capture_sparse(
     far: float = FAR,
 ) -> tuple[SparseXRay, CaptureStats]:
     """As `capture`, without ever making the dense array, nine tenths of which are zeros."""
-    found = caster.crossings(camera.origin, camera.rays_world().reshape(-1, 3), layers)
+    found = caster.view(camera, layers)
     values = np.empty((len(found.ray), 7), np.float32)
     values[:, 0] = found.depth
     world_from_camera = camera.world_from_camera[:3, :3]

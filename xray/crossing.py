@@ -1,27 +1,18 @@
-"""Where a ray crosses a triangle: an exact, gap-free sign test in float64, as Warp functions.
+"""Where a ray crosses a triangle: a gap-free sign test in float64, as Warp functions.
 
 A ray from the origin along d crosses the triangle a, b, c where the three edge functions d . (b x c),
-d . (c x a), d . (a x b) have one sign. Every edge function is evaluated with the lower vertex (x, then y, then z)
-first and negated for the other order, so two faces that share an edge see exactly opposite values: a ray never
-slips between them, nor crosses both. Where the value is too near 0 for float64, the sign is that of the first
-non-zero component of the cross product, as though the ray were shifted by an infinitesimal (e, e^2, e^3), after
-Edelsbrunner and Muecke, "Simulation of Simplicity" (1990). The shift is the same for all edges, so the faces around
-a vertex that the ray meets agree as well. Comparing positions, not indices, makes this hold across unmerged vertices.
+d . (c x a), d . (a x b) have one sign. Two faces that share an edge see it in opposite directions, and so exactly
+opposite values: each component of a x b is the difference of two products, which without fused multiply-adds
+(`kernels.OPTIONS`) is to the last bit the negative of that of b x a. A ray never slips between the two faces, nor
+crosses both. Where the value is too near 0 for float64, the sign is that of the first non-zero component of the
+cross product, as though the ray were shifted by an infinitesimal (e, e^2, e^3), after Edelsbrunner and Muecke,
+"Simulation of Simplicity" (1990). The shift is the same for all edges, so the faces around a vertex that the ray
+meets agree as well. All of this is about positions, so it holds across vertices that are not merged.
 """
 
 from .kernels import OPTIONS, wp
 
 wp.set_module_options(OPTIONS)
-
-
-@wp.func
-def precedes(a: wp.vec3d, b: wp.vec3d) -> bool:
-    """Lexicographic order of two positions."""
-    if a[0] != b[0]:
-        return a[0] < b[0]
-    if a[1] != b[1]:
-        return a[1] < b[1]
-    return a[2] < b[2]
 
 
 @wp.func
@@ -40,36 +31,30 @@ def shifted(cross: wp.vec3d) -> wp.float64:
 
 
 @wp.func
-def edge(d: wp.vec3d, a: wp.vec3d, b: wp.vec3d, tolerance: wp.float64) -> wp.float64:
-    """D . (a x b), antisymmetric to the last bit; never 0 unless a and b are in line with the origin."""
-    swap = precedes(b, a)
-    first = a
-    second = b
-    if swap:
-        first = b
-        second = a
-    cross = wp.cross(first, second)
+def edge(d: wp.vec3d, cross: wp.vec3d, tolerance: wp.float64) -> wp.float64:
+    """d . cross; never 0 unless the edge is in line with the origin."""
     value = wp.dot(d, cross)
     if wp.abs(value) <= tolerance:
         value = shifted(cross)
-    if swap:
-        value = -value
     return value
 
 
 @wp.func
-def weigh(d: wp.vec3d, a: wp.vec3d, b: wp.vec3d, c: wp.vec3d, tolerance: wp.float64) -> wp.vec3d:
-    """Unnormalised barycentric weights of the crossing, all of one sign; 0, 0, 0 where there is none.
+def weigh(d: wp.vec3d, bc: wp.vec3d, ca: wp.vec3d, ab: wp.vec3d, tolerance: wp.float64) -> wp.vec3d:
+    """Unnormalised barycentric weights of the crossing with a face, all of one sign; 0, 0, 0 where there is none.
 
     They are negative where the face looks at the ray's start (d . normal < 0).
+
+    Args:
+      bc, ca, ab: cross products of the corners, b x c and so on.
     """
     none = wp.vec3d(wp.float64(0.0), wp.float64(0.0), wp.float64(0.0))
-    wc = edge(d, a, b, tolerance)
-    wa = edge(d, b, c, tolerance)
-    if wa * wp.sign(wc) <= wp.float64(0.0):
+    wa = edge(d, bc, tolerance)
+    wb = edge(d, ca, tolerance)
+    if wa * wp.sign(wb) <= wp.float64(0.0):
         return none
-    wb = edge(d, c, a, tolerance)
-    if wb * wp.sign(wc) <= wp.float64(0.0):
+    wc = edge(d, ab, tolerance)
+    if wc * wp.sign(wb) <= wp.float64(0.0):
         return none
     return wp.vec3d(wa, wb, wc)
 

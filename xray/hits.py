@@ -24,22 +24,43 @@ class Found:
     capacity: wp.int32
 
 
+@wp.struct
+class Face:
+    """A triangle relative to the rays' start: its corners and their cross products."""
+
+    index: wp.int32
+    a: wp.vec3d
+    b: wp.vec3d
+    c: wp.vec3d
+    bc: wp.vec3d
+    ca: wp.vec3d
+    ab: wp.vec3d
+
+
 @wp.func
-def record(
-    found: Found,
-    ray: wp.int32,
-    face: wp.int32,
-    d: wp.vec3d,
-    a: wp.vec3d,
-    b: wp.vec3d,
-    c: wp.vec3d,
-    tolerance: wp.float64,
-):
-    """Test one ray (from the origin of a, b, c) against one face and store the crossing ahead of its start."""
-    weights = weigh(d, a, b, c, tolerance)
+def face_from(
+    vertices: wp.array(dtype=wp.vec3d), faces: wp.array(dtype=wp.vec3i), index: wp.int32, origin: wp.vec3d
+) -> Face:
+    """One face of a mesh, seen from the rays' start."""
+    corner = faces[index]
+    face = Face()
+    face.index = index
+    face.a = vertices[corner[0]] - origin
+    face.b = vertices[corner[1]] - origin
+    face.c = vertices[corner[2]] - origin
+    face.bc = wp.cross(face.b, face.c)
+    face.ca = wp.cross(face.c, face.a)
+    face.ab = wp.cross(face.a, face.b)
+    return face
+
+
+@wp.func
+def record(found: Found, ray: wp.int32, d: wp.vec3d, face: Face, tolerance: wp.float64):
+    """Test one ray against one face and store the crossing ahead of its start."""
+    weights = weigh(d, face.bc, face.ca, face.ab, tolerance)
     if weights[0] == wp.float64(0.0):
         return
-    depth = distance(d, a, b, c, weights)
+    depth = distance(d, face.a, face.b, face.c, weights)
     if depth > wp.float64(0.0):
         slot = wp.atomic_add(found.count, 0, 1)
         if slot < found.capacity:
@@ -47,9 +68,9 @@ def record(
             found.ray[slot] = ray
             found.depth[slot] = depth
             if weights[0] > wp.float64(0.0):
-                found.face[slot] = ~face
+                found.face[slot] = ~face.index
             else:
-                found.face[slot] = face
+                found.face[slot] = face.index
 
 
 @wp.kernel
@@ -124,9 +145,6 @@ def settle(
     total[ray] = kept - begin
     for item in range(begin, wp.min(kept, begin + max_hits)):
         face[item] = index_of(face[item])
-        corner = faces[face[item]]
-        a = vertices[corner[0]] - origin
-        b = vertices[corner[1]] - origin
-        c = vertices[corner[2]] - origin
-        weights = weigh(directions[ray], a, b, c, tolerance)
+        hit = face_from(vertices, faces, face[item], origin)
+        weights = weigh(directions[ray], hit.bc, hit.ca, hit.ab, tolerance)
         barycentric[item] = weights / (weights[0] + weights[1] + weights[2])

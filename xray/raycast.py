@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from .camera import Camera
 from .errors import InputError
-from .hits import Found, record, scatter, settle
+from .hits import Found, face_from, record, scatter, settle
 from .kernels import OPTIONS, wp
+from .raster import project, sweep
 
 wp.set_module_options(OPTIONS)
 
@@ -67,9 +70,8 @@ class RayCaster:
     """
 
     def __init__(self, vertices: np.ndarray, faces: np.ndarray, device: str = "cpu") -> None:
-        vertices, faces = _check_mesh(vertices, faces)
+        vertices, faces = _checked(vertices, faces)
         self._device = _device(device)
-        self._corners = vertices[faces]
         self._size = float(np.abs(vertices).max()) * 3**0.5
         self._vertices = wp.array(vertices, dtype=wp.vec3d, device=self._device)
         self._faces = wp.array(faces, dtype=wp.vec3i, device=self._device)
@@ -100,36 +102,62 @@ class RayCaster:
         directions = np.ascontiguousarray(directions, np.float64)
         if origin.shape != (3,) or directions.ndim != 2 or directions.shape[1] != 3:
             raise InputError(f"rays {origin.shape}, {directions.shape}: expected an origin (3,), directions (N, 3)")
-        if max_hits < 1 or not (np.isfinite(origin).all() and np.isfinite(directions).all()):
-            raise InputError("rays must be finite, and at least 1 hit kept")
+        if not (np.isfinite(origin).all() and np.isfinite(directions).all()):
+            raise InputError("rays must be finite")
         self._prepare(float(np.linalg.norm(origin)))
-        rays = wp.array(directions, dtype=wp.vec3d, device=self._device)
-        start = wp.vec3d(*origin)
-        # Above the rounding error of an edge function, 6 u |a| |b|, with |a|, |b| below the size and the distance.
+        rays = self._rays(origin, directions)
+
+        def traverse(found: Found) -> None:
+            inputs = [self._bvh.id, self._vertices, self._faces, *rays, found]
+            wp.launch(_traverse, dim=len(directions), inputs=inputs, device=self._device)
+
+        return self._settle(self._find(len(directions), traverse), rays, max_hits)
+
+    def view(self, camera: Camera, max_hits: int = 16) -> Crossings:
+        """The crossings of a camera's rays, row by row: what `crossings` gives for them, several times faster."""
+        directions = camera.rays_world().reshape(-1, 3)
+        rays = self._rays(camera.origin, directions)
+        origin, width, height = rays[0], camera.width, camera.height
+        pixel = wp.empty(len(self._vertices), dtype=wp.vec3, device=self._device)
+        camera_from_world = wp.mat33d(camera.world_from_camera[:3, :3].T)
+        inputs = [self._vertices, origin, camera_from_world, camera.focal_px, float(width), float(height), pixel]
+        wp.launch(project, dim=len(self._vertices), inputs=inputs, device=self._device)
+
+        def sweep_faces(found: Found) -> None:
+            inputs = [pixel, self._vertices, self._faces, *rays, width, height, found]
+            wp.launch(sweep, dim=len(self._faces), inputs=inputs, device=self._device)
+
+        return self._settle(self._find(len(directions), sweep_faces), rays, max_hits)
+
+    def _rays(self, origin: np.ndarray, directions: np.ndarray) -> tuple:
+        """The rays as kernels take them: origin, directions, and the tolerance of an edge function.
+
+        It is above the rounding error, 6 u |a| |b| with |a| and |b| below the mesh's size and the distance.
+        """
         tolerance = 4e-15 * (self._size + float(np.linalg.norm(origin))) ** 2
-        found = self._find(start, rays, tolerance)
-        return self._settle(found, start, rays, tolerance, max_hits)
+        return wp.vec3d(*origin), wp.array(directions, dtype=wp.vec3d, device=self._device), tolerance
 
     def _prepare(self, distance: float) -> None:
         """Build the tree, with boxes padded for the rounding of rays that start as far as this one."""
         if self._bvh is not None and self._size + distance <= self._reach:
             return
         self._reach = 2 * (self._size + distance)
-        lower, upper = self._corners.min(1), self._corners.max(1)
+        corners = self._vertices.numpy()[self._faces.numpy()]
+        lower, upper = corners.min(1), corners.max(1)
         pad = 16 * 2.0**-24 * self._reach  # traversal is float32: about 4 roundings of start, box and quotient
         lower = wp.array((lower - pad).astype(np.float32), dtype=wp.vec3, device=self._device)
         upper = wp.array((upper + pad).astype(np.float32), dtype=wp.vec3, device=self._device)
         self._bvh = wp.Bvh(lower, upper)
 
-    def _find(self, start, rays, tolerance: float) -> Found:
+    def _find(self, count: int, launch: Callable[[Found], None]) -> Found:
+        """The crossings of `count` rays that a launch records, launched again with more room where it was short."""
         while True:
-            found = self._room(len(rays))
-            inputs = [self._bvh.id, self._vertices, self._faces, start, rays, tolerance, found]
-            wp.launch(_traverse, dim=len(rays), inputs=inputs, device=self._device)
-            count = int(found.count.numpy()[0])
-            if count <= self._capacity:
+            found = self._room(count)
+            launch(found)
+            asked = int(found.count.numpy()[0])
+            if asked <= self._capacity:
                 return found
-            self._capacity = count + count // 4
+            self._capacity = asked + asked // 4
 
     def _room(self, rays: int) -> Found:
         found = Found()
@@ -141,19 +169,21 @@ class RayCaster:
         found.capacity = self._capacity
         return found
 
-    def _settle(self, found: Found, start, rays, tolerance: float, max_hits: int) -> Crossings:
-        count = int(found.count.numpy()[0])
-        begin = np.zeros(len(rays) + 1, np.int32)
+    def _settle(self, found: Found, rays: tuple, max_hits: int) -> Crossings:
+        if max_hits < 1:
+            raise InputError(f"{max_hits} hits to keep: expected at least 1")
+        count, size = int(found.count.numpy()[0]), len(found.per_ray)
+        begin = np.zeros(size + 1, np.int32)
         np.cumsum(found.per_ray.numpy(), out=begin[1:])
         cursor = wp.array(begin[:-1], dtype=wp.int32, device=self._device, copy=True)
         stretch = wp.array(begin, dtype=wp.int32, device=self._device)
         face = wp.empty(count, dtype=wp.int32, device=self._device)
         depth = wp.empty(count, dtype=wp.float64, device=self._device)
-        total = wp.zeros(len(rays), dtype=wp.int32, device=self._device)
+        total = wp.zeros(size, dtype=wp.int32, device=self._device)
         barycentric = wp.empty(count, dtype=wp.vec3d, device=self._device)
         wp.launch(scatter, dim=count, inputs=[found, cursor, face, depth], device=self._device)
-        inputs = [self._vertices, self._faces, start, rays, tolerance, max_hits, stretch]
-        wp.launch(settle, dim=len(rays), inputs=inputs, outputs=[face, depth, total, barycentric], device=self._device)
+        inputs = [self._vertices, self._faces, *rays, max_hits, stretch]
+        wp.launch(settle, dim=size, inputs=inputs, outputs=[face, depth, total, barycentric], device=self._device)
         total = total.numpy()
         rays_of_layer = []
         for number in range(min(max_hits, int(total.max(initial=0)))):
@@ -180,14 +210,10 @@ def _traverse(
     query = wp.bvh_query_ray(tree, wp.vec3(origin), wp.vec3(d))
     face = wp.int32(0)
     while wp.bvh_query_next(query, face):
-        corner = faces[face]
-        a = vertices[corner[0]] - origin
-        b = vertices[corner[1]] - origin
-        c = vertices[corner[2]] - origin
-        record(found, ray, face, d, a, b, c, tolerance)
+        record(found, ray, d, face_from(vertices, faces, face, origin), tolerance)
 
 
-def _check_mesh(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _checked(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     vertices = np.ascontiguousarray(vertices, np.float64)
     faces = np.asarray(faces)
     if vertices.ndim != 2 or vertices.shape[1] != 3 or faces.ndim != 2 or faces.shape[1] != 3:
