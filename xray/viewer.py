@@ -24,17 +24,21 @@ SCRIPT = """
     var size = view.canvas.width, image = view.context.createImageData(size, size);
     var pixels = new Uint32Array(image.data.buffer).fill(0xffffffff), depth = new Float32Array(size * size).fill(-1e9);
     var ct = Math.cos(pose.turn), st = Math.sin(pose.turn), cp = Math.cos(pose.tilt), sp = Math.sin(pose.tilt);
-    var scale = size * 0.47 / 32767 * pose.zoom, xyz = view.points, dot = view.dot;
+    var shown = 0, scale = size * 0.6 / 32767 * pose.zoom, xyz = view.points, dot = view.dot;
     for (var i = 0, k = 0; k < xyz.length; i++, k += 3) {
       var x = ct * xyz[k] - st * xyz[k + 1], away = st * xyz[k] + ct * xyz[k + 1], up = xyz[k + 2];
       var y = cp * up + sp * away, z = sp * up - cp * away;
       var column = Math.floor(size / 2 + x * scale), row = Math.floor(size / 2 - y * scale);
       for (var r = row; r < row + dot; r++) for (var c = column; c < column + dot; c++) {
         var at = r * size + c;
-        if (r >= 0 && c >= 0 && r < size && c < size && z > depth[at]) { depth[at] = z; pixels[at] = view.colors[i]; }
+        if (r >= 0 && c >= 0 && r < size && c < size && z > depth[at]) {
+          if (depth[at] === -1e9) shown++;
+          depth[at] = z; pixels[at] = view.colors[i];
+        }
       }
     }
     view.context.putImageData(image, 0, 0);
+    view.canvas.dataset.shown = shown;
   }
   document.querySelectorAll(".clouds").forEach(function (group) {
     var pose = {turn: 0, tilt: 0.3, zoom: 1}, views = [], held = null;
