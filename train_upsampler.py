@@ -1,0 +1,16 @@
+"""Train the upsampler stage: accelerate launch train_upsampler.py --config configs/upsampler.yaml [key=value ...]."""
+
+import sys
+
+from xray.cli import entry
+from xray.launch import train
+
+
+@entry
+def main() -> None:
+    """See the module."""
+    train("upsampler")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

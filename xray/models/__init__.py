@@ -1,0 +1,1 @@
+"""The networks, and what stands around them: scalings, conditions, losses."""

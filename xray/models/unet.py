@@ -1,0 +1,83 @@
+"""The video U-Net of both denoising stages, built at random or from Stable Video Diffusion's weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from diffusers import UNetSpatioTemporalConditionModel
+
+from ..codec import CHANNELS
+from .conditioner import LATENT_CHANNELS
+
+
+@dataclass(frozen=True)
+class UNetShape:
+    """Size of a U-Net. `low_res`: it also reads the 8 channels of a low-res X-Ray."""
+
+    block_out_channels: Sequence[int]
+    num_attention_heads: Sequence[int]
+    layers_per_block: int
+    transformer_layers_per_block: int
+    cross_attention_dim: int
+    addition_time_embed_dim: int
+    layers: int
+    low_res: bool = False
+
+    @property
+    def in_channels(self) -> int:
+        """Noisy X-Ray, image latent, and the low-res X-Ray where there is one."""
+        return CHANNELS + LATENT_CHANNELS + (CHANNELS if self.low_res else 0)
+
+
+def make_unet(shape: UNetShape) -> UNetSpatioTemporalConditionModel:
+    """A U-Net with random weights: attention to the image on every level but the innermost."""
+    inner = len(shape.block_out_channels) - 1
+    return UNetSpatioTemporalConditionModel(
+        in_channels=shape.in_channels,
+        out_channels=CHANNELS,
+        down_block_types=("CrossAttnDownBlockSpatioTemporal",) * inner + ("DownBlockSpatioTemporal",),
+        up_block_types=("UpBlockSpatioTemporal",) + ("CrossAttnUpBlockSpatioTemporal",) * inner,
+        block_out_channels=tuple(shape.block_out_channels),
+        num_attention_heads=tuple(shape.num_attention_heads),
+        layers_per_block=shape.layers_per_block,
+        transformer_layers_per_block=shape.transformer_layers_per_block,
+        cross_attention_dim=shape.cross_attention_dim,
+        addition_time_embed_dim=shape.addition_time_embed_dim,
+        projection_class_embeddings_input_dim=3 * shape.addition_time_embed_dim,
+        num_frames=shape.layers,
+    )
+
+
+def adapt(unet: UNetSpatioTemporalConditionModel, source: dict[str, torch.Tensor]) -> tuple[list[str], list[str]]:
+    """Fill a U-Net from the weights of another one of the same family.
+
+    A tensor of the same name and shape is copied. The first and the last convolution differ in channels by
+    design: there the shared output (input) filters are copied, and channels beyond the source's keep their
+    random start for the output and become zero for the input, so that at first they change nothing.
+
+    Args:
+      source: state dict.
+    Returns:
+      names of the tensors taken (whole or in part), and of those left at their random start.
+    """
+    taken, left = [], []
+    state = unet.state_dict()
+    for name, target in state.items():
+        value = source.get(name)
+        if value is not None and value.shape == target.shape:
+            target.copy_(value)
+        elif value is not None and name == "conv_in.weight" and len(value) == len(target):
+            shared = min(value.shape[1], target.shape[1])
+            target.zero_()
+            target[:, :shared] = value[:, :shared]
+        elif value is not None and name.startswith("conv_out.") and value.shape[1:] == target.shape[1:]:
+            shared = min(len(value), len(target))
+            target[:shared] = value[:shared]
+        else:
+            left.append(name)
+            continue
+        taken.append(name)
+    unet.load_state_dict(state)
+    return taken, left

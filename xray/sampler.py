@@ -1,0 +1,75 @@
+"""Sampling from a denoiser: pure functions of a function, a start and noise levels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from .models.denoiser import Condition, Denoiser
+
+DenoiserFn = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""(x (B, ...), sigma (B,)) -> estimate of the clean x."""
+
+
+def noise_levels(scheduler, steps: int) -> tuple[torch.Tensor, float]:
+    """Noise levels of a diffusers Euler scheduler.
+
+    Returns:
+      (steps + 1,) float32 falling to 0, and the deviation of the starting noise.
+    """
+    scheduler.set_timesteps(steps)
+    return scheduler.sigmas.clone(), float(scheduler.init_noise_sigma)
+
+
+def euler(
+    denoise: DenoiserFn,
+    x: torch.Tensor,
+    sigmas: torch.Tensor,
+    progress: Callable[[int], None] | None = None,
+) -> torch.Tensor:
+    """Integrate dx/dsigma = (x - D(x; sigma)) / sigma by Euler steps (algorithm 1 of arXiv 2206.00364, first order).
+
+    Args:
+      x: (B, ...) start, unit noise times the first level.
+      sigmas: (N + 1,) falling; the last may be 0.
+      progress: called with the number of each step done.
+    Returns:
+      x at the last level.
+    """
+    for index, (sigma, following) in enumerate(zip(sigmas[:-1].tolist(), sigmas[1:].tolist(), strict=True)):
+        clean = denoise(x, torch.full((len(x),), sigma, dtype=torch.float32, device=x.device))
+        # The same step as x + (following - sigma) * slope, written so that the last one gives exactly `clean`.
+        x = clean + (x - clean) * (following / sigma)
+        if progress is not None:
+            progress(index + 1)
+    return x
+
+
+def guided(denoiser: Denoiser, condition: Condition, scales: torch.Tensor) -> DenoiserFn:
+    """Classifier-free guidance with one scale a layer: uncond + scale * (cond - uncond).
+
+    Args:
+      scales: (L,); where all are 1 the unconditional pass is left out, since it would not change the result.
+    """
+    if bool((scales == 1).all()):
+        return lambda x, sigma: denoiser(x, sigma, condition)
+    scales = scales[:, None, None, None]
+    without = condition.drop()
+
+    def denoise(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        plain = denoiser(x, sigma, without)
+        return plain + scales.to(x.device) * (denoiser(x, sigma, condition) - plain)
+
+    return denoise
+
+
+def layer_scales(low: float, high: float, layers: int) -> torch.Tensor:
+    """(layers,) guidance rising linearly from the first layer to the last."""
+    return torch.linspace(low, high, layers)
+
+
+def starting_noise(shape: Sequence[int], seeds: Sequence[int], deviation: float) -> torch.Tensor:
+    """(len(seeds), *shape) float32 noise on the CPU; each sample depends on its own seed alone."""
+    rows = [torch.randn(tuple(shape), generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    return torch.stack(rows) * deviation

@@ -1,0 +1,103 @@
+"""What each kind of network is trained to do: one loss a sample, from clean data and explicit random streams.
+
+The order of the draws is part of a run's identity: a change of it changes every run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from ..models.conditioner import Conditioner
+from ..models.denoiser import Condition, Denoiser, loss_weight, min_snr_weight
+from ..models.losses import denoising_loss, regression_loss
+from ..models.upsampler import Upsampler
+from .streams import Streams
+
+
+@dataclass(frozen=True)
+class Denoising:
+    """EDM training of a denoising U-Net: the first stage, and the `unet` upsampler where `factor` is above 1.
+
+    See the keys of `schema.Noise` and `schema.Loss` for the fields of the same name.
+    """
+
+    conditioner: Conditioner
+    factor: int = 1
+    p_mean: float = 0.7
+    p_std: float = 1.6
+    mixture_fraction: float = 0.0
+    mixture_mean: float = -1.2
+    mixture_std: float = 1.2
+    image_mean: float = -3.0
+    image_std: float = 0.5
+    dropout: float = 0.1
+    fps: int = 7
+    motion_bucket: int = 127
+    low_max: float = 0.1
+    weighting: str = "published"
+    min_snr_gamma: float = 5.0
+    miss_weight: float = 1.0
+
+    def loss(self, model: Denoiser, xray: torch.Tensor, images: torch.Tensor, streams: Streams) -> torch.Tensor:
+        """(B,) losses of clean X-Rays (B, L, 8, h, w) and images (B, 3, S, S) in [-1, 1]."""
+        sigma = self.noise_level(streams)
+        noisy = xray + sigma[:, None, None, None, None] * streams.normal(*xray.shape[1:])
+        condition = self.condition(images, streams)
+        if self.factor > 1:
+            condition = condition._replace(low=noisy_low(xray, self.factor, self.low_max, streams))
+        weight = loss_weight(sigma) if self.weighting == "published" else min_snr_weight(sigma, self.min_snr_gamma)
+        return denoising_loss(model(noisy, sigma, condition), xray, weight, self.miss_weight)
+
+    def noise_level(self, streams: Streams) -> torch.Tensor:
+        """(B,) log-normal, or from the second log-normal for a share of the samples."""
+        normal, choice = streams.normal(), streams.uniform()
+        first = self.p_mean + self.p_std * normal
+        second = self.mixture_mean + self.mixture_std * normal
+        return torch.where(choice < self.mixture_fraction, second, first).exp()
+
+    def condition(self, images: torch.Tensor, streams: Streams) -> Condition:
+        """Embedding of the clean image, latent of the noisy one, each zeroed at random: u < 2p, p <= u < 3p."""
+        strength = (self.image_mean + self.image_std * streams.normal()).exp()
+        noisy = images + strength[:, None, None, None] * streams.normal(*images.shape[1:])
+        u, p = streams.uniform(), self.dropout
+        keep_embedding, keep_latent = u >= 2 * p, (u < p) | (u >= 3 * p)
+        return Condition(
+            embedding=self.conditioner.embed(images) * keep_embedding[:, None, None],
+            latent=self.conditioner.encode(noisy) * keep_latent[:, None, None, None],
+            added_time_ids=added_time_ids(self.fps, self.motion_bucket, strength),
+        )
+
+
+@dataclass(frozen=True)
+class Regression:
+    """Training of the `decoder` upsampler: low-res X-Ray and image, both noisy, to the X-Ray."""
+
+    conditioner: Conditioner
+    factor: int = 4
+    low_max: float = 0.2
+    image_max: float = 0.2
+    hit_loss: float = 1.0
+    value_loss: float = 1.0
+
+    def loss(self, model: Upsampler, xray: torch.Tensor, images: torch.Tensor, streams: Streams) -> torch.Tensor:
+        """(B,) losses of clean X-Rays (B, L, 8, R, R) and images (B, 3, S, S) in [-1, 1]."""
+        low = noisy_low(xray, self.factor, self.low_max, streams)
+        strength = self.image_max * streams.uniform()
+        noisy = images + strength[:, None, None, None] * streams.normal(*images.shape[1:])
+        condition = Condition(embedding=None, latent=self.conditioner.encode(noisy))
+        return regression_loss(model(low, condition), xray, self.hit_loss, self.value_loss)
+
+
+def noisy_low(xray: torch.Tensor, factor: int, largest: float, streams: Streams) -> torch.Tensor:
+    """Every factor-th ray of X-Rays (B, L, 8, R, R) plus noise of a strength uniform in [0, largest)."""
+    low = xray[..., ::factor, ::factor]
+    strength = largest * streams.uniform()
+    return low + strength[:, None, None, None, None] * streams.normal(*low.shape[1:])
+
+
+def added_time_ids(fps: int, motion_bucket: int, strength: torch.Tensor) -> torch.Tensor:
+    """(B, 3) frames a second, motion bucket, each sample's own strength of image noise."""
+    constant = torch.tensor([fps, motion_bucket], dtype=torch.float32, device=strength.device)
+    return torch.cat([constant.expand(len(strength), 2), strength[:, None]], dim=1)
