@@ -288,3 +288,39 @@ def test_a_picture_of_another_shape_is_refused(data, get_xray):
     Image.new("RGBA", (64, 48)).save(data / "images/ball/000.png")
     get_xray(data, "--overwrite", status=3)
     assert "64 x 48 pixels, expected a square" in rows(data)[0].reason
+
+
+def test_parts_on_many_machines_make_the_same_as_one(data):
+    expected, manifest = files(data), rows(data)
+    shutil.rmtree(data / "xrays")
+    (data / "manifest.csv").unlink()
+    merge = [sys.executable, str(ROOT / "scripts/merge_manifests.py"), "--data_root", str(data)]
+    for task in range(5, 8):  # as `sbatch --array=5-7` starts them
+        variables = {"SLURM_ARRAY_TASK_ID": task, "SLURM_ARRAY_TASK_MIN": 5, "SLURM_ARRAY_TASK_COUNT": 3}
+        variables |= {"SLURM_CPUS_PER_TASK": 1, "PYTHON": sys.executable}
+        if task == 7:
+            early = subprocess.run(merge, capture_output=True, text=True)
+            assert early.returncode == 2
+            assert "manifest.2-of-3.csv" in early.stderr
+        subprocess.run(
+            ["bash", "scripts/slurm/get_xray.sbatch", data / "meshes", data, "--resolution", str(SIZE)],
+            env=os.environ | {name: str(value) for name, value in variables.items()},
+            cwd=ROOT,
+            check=True,
+            stderr=subprocess.DEVNULL,
+        )
+    assert not (data / "manifest.csv").exists()
+    subprocess.run(merge, check=True, stderr=subprocess.DEVNULL)
+    assert files(data) == expected
+    assert rows(data) == manifest
+    assert sum(len(rows(data, f"manifest.{index}-of-3.csv")) for index in range(3)) == len(manifest)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray: pip install -r requirements-ray.txt")
+def test_ray_makes_the_same(data):
+    expected, manifest = files(data), rows(data)
+    shutil.rmtree(data / "xrays")
+    (data / "manifest.csv").unlink()
+    start_get_xray(data, "--executor", "ray", "--workers", 2)
+    assert files(data) == expected
+    assert rows(data) == manifest

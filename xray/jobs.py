@@ -60,12 +60,7 @@ def run_jobs(
       InputError: workers or timeout out of range, or raised by `prepare`.
       RunError: a worker cannot start.
     """
-    if workers < 0:
-        raise InputError(f"{workers} workers: expected 0 or more")
-    if timeout_s is not None and not timeout_s > 0:
-        raise InputError(f"timeout of {timeout_s} s: expected a positive number")
-    if workers == 0 and timeout_s is not None:
-        raise InputError("a timeout needs workers of their own: give at least 1 worker, or no timeout")
+    check_limits(workers, timeout_s)
     if total is None and isinstance(items, Sized):
         total = len(items)
     if total == 0:
@@ -78,6 +73,16 @@ def run_jobs(
     yield from tqdm(done, desc=progress, total=total, disable=progress is None, unit="object", smoothing=0.05)
 
 
+def check_limits(workers: int, timeout_s: float | None) -> None:
+    """InputError where the two do not make sense."""
+    if workers < 0:
+        raise InputError(f"{workers} workers: expected 0 or more")
+    if timeout_s is not None and not timeout_s > 0:
+        raise InputError(f"timeout of {timeout_s} s: expected a positive number")
+    if workers == 0 and timeout_s is not None:
+        raise InputError("a timeout needs workers of their own: give at least 1 worker, or no timeout")
+
+
 def describe(error: BaseException) -> str:
     """One line for an error: an InputError's own words, else the type, the words and the place."""
     words = " ".join(str(error).split())[:300]
@@ -88,7 +93,8 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {words}{place}"
 
 
-def _attempt(function: Callable, item: object) -> object:
+def attempt(function: Callable, item: object) -> object:
+    """The function's result, or a Failure with the reason of what it raised."""
     try:
         return function(item)
     except Exception as error:  # noqa: BLE001  one item's failure is recorded, with its reason, and the rest goes on
@@ -99,7 +105,7 @@ def _run_here(function: Callable, items: Iterable, prepare: Callable | None) -> 
     if prepare is not None:
         prepare()
     for item in items:
-        yield item, _attempt(function, item)
+        yield item, attempt(function, item)
 
 
 class _Worker:
@@ -252,7 +258,7 @@ def _serve(connection: Connection, function: Callable, prepare: Callable | None)
             item = connection.recv()
         except EOFError:
             return
-        result = _attempt(function, item)
+        result = attempt(function, item)
         try:
             connection.send(("done", result))
         except BrokenPipeError:

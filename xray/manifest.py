@@ -143,6 +143,33 @@ def merge(manifests: Iterable[Iterable[Row]]) -> list[Row]:
     return [best[key] for key in sorted(best) if key[1] or key[0] not in with_views]
 
 
+def part_name(index: int, count: int) -> str:
+    """File name of the manifest of one of `count` parts of a data set."""
+    return f"manifest.{index}-of-{count}.csv"
+
+
+def find_parts(root: str | Path) -> list[Path]:
+    """The manifests of all parts of a data set, in order.
+
+    Raises:
+      InputError: none, parts of different divisions, or some missing; they are named.
+    """
+    root = Path(root)
+    found = {}
+    for path in root.glob("manifest.*-of-*.csv"):
+        index, _, count = path.name.removeprefix("manifest.").removesuffix(".csv").partition("-of-")
+        if index.isdecimal() and count.isdecimal():
+            found[int(index), int(count)] = path
+    counts = sorted({count for _, count in found})
+    if len(counts) != 1:
+        divisions = f"parts of {' and of '.join(map(str, counts))}" if counts else "no parts"
+        raise InputError(f"{root}: {divisions}; expected manifest.<i>-of-<n>.csv for every i of one n")
+    missing = [part_name(index, counts[0]) for index in range(counts[0]) if (index, counts[0]) not in found]
+    if missing:
+        raise InputError(f"{root}: {len(missing)} of {counts[0]} parts are missing: {', '.join(missing[:5])}")
+    return [found[key] for key in sorted(found)]
+
+
 def scan(root: str | Path) -> list[Row]:
     """Rows for a data set without a manifest, from its file names: `images/<object>/<view>.png` beside
     `xrays/<object>/<view>.npz`. A view with both is accepted; one without a picture has failed.

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .cli import FAILURES, OK
+from .cluster import run_on_ray
 from .errors import InputError
 from .jobs import Failure, run_jobs
-from .manifest import COLUMNS, NAME, Row
+from .manifest import COLUMNS, NAME, Row, part_name
 from .mesh import find_meshes
 from .objects import ROWS, ObjectJob, Tally
 from .storage import atomic_path
@@ -23,6 +24,9 @@ log = logging.getLogger(__name__)
 TIMEOUT_S = 600.0
 SHOWN = 10
 """Failures that the closing lines spell out; the manifest has all."""
+
+EXECUTORS = {"process": run_jobs, "ray": run_on_ray}
+"""Where the objects are worked on: processes of this machine, or a Ray cluster."""
 
 HEADER = ",".join(COLUMNS) + "\n"
 
@@ -56,7 +60,7 @@ class Shard:
     @property
     def manifest(self) -> str:
         """File name of the manifest of this part."""
-        return NAME if self.count == 1 else f"manifest.{self.index}-of-{self.count}.csv"
+        return NAME if self.count == 1 else part_name(self.index, self.count)
 
 
 @dataclass
@@ -128,9 +132,10 @@ def make_xrays(
 
 
 def _run(executor: str, job: ObjectJob, items: list, workers: int, timeout_s: float | None):
-    if executor != "process":
-        raise InputError(f"executor {executor!r}: expected process")
-    return run_jobs(job, items, workers, timeout_s, job.prepare, progress="X-Rays")
+    if executor not in EXECUTORS:
+        raise InputError(f"executor {executor!r}: expected one of {', '.join(EXECUTORS)}")
+    run = EXECUTORS[executor]
+    return run(job, items, workers, timeout_s, job.prepare, progress="X-Rays", total=len(items))
 
 
 def _finished(xray_root: Path) -> list[str]:

@@ -17,7 +17,7 @@ from xray import cli  # noqa: E402
 from xray.axes import UP  # noqa: E402
 from xray.mesh import COLORS, NORMALS  # noqa: E402
 from xray.objects import ObjectJob, Settings  # noqa: E402
-from xray.preprocess import TIMEOUT_S, Shard, make_xrays  # noqa: E402
+from xray.preprocess import EXECUTORS, TIMEOUT_S, Shard, make_xrays  # noqa: E402
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -37,7 +37,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--far", type=float, default=default.far)
     add("--min_iou", type=float, default=default.min_iou, help="agreement with the picture for a view to be accepted")
     add("--device", default=default.device, help="cpu, cuda or cuda:<n>")
-    add("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes; 0 works in this one")
+    add("--workers", type=int, help="processes (default: one a core); 0 works in this one")
+    add("--executor", choices=EXECUTORS, default="process", help="ray: on a Ray cluster, by default one made here")
     add("--timeout", type=float, help=f"seconds for one object, 0 for no limit (default {TIMEOUT_S:g})")
     add("--shard", default="0/1", help="i/n: only the i-th of n parts of the objects")
     add("--overwrite", action="store_true", help="make everything anew")
@@ -53,10 +54,13 @@ def main(arguments: list[str] | None = None) -> int:
         **{name: getattr(flags, name) for name in ("resolution", "color", "normals", "up", "near", "far", "min_iou")},
         device=flags.device,
     )
-    job = ObjectJob(settings, flags.image_root, flags.xray_root, flags.overwrite)
-    by_default = TIMEOUT_S if flags.workers else None
+    job = ObjectJob(settings, flags.image_root.resolve(), flags.xray_root.resolve(), flags.overwrite)
+    workers = flags.workers
+    if workers is None:
+        workers = 0 if flags.executor == "ray" else len(os.sched_getaffinity(0))
+    by_default = TIMEOUT_S if workers or flags.executor == "ray" else None
     timeout_s = by_default if flags.timeout is None else flags.timeout or None
-    return make_xrays(job, flags.mesh_root, flags.workers, timeout_s, Shard.parse(flags.shard))
+    return make_xrays(job, flags.mesh_root.resolve(), workers, timeout_s, Shard.parse(flags.shard), flags.executor)
 
 
 if __name__ == "__main__":
