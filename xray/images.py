@@ -56,9 +56,8 @@ def composite(picture: Image.Image, background: float) -> Image.Image:
     if not 0 <= background <= 1:
         raise InputError(f"background {background}: expected a grey between 0 and 1")
     grey = round(255 * background)
-    under = Image.new("RGB", picture.size, (grey, grey, grey))
-    under.paste(picture.convert("RGB"), mask=picture.getchannel("A"))
-    return under
+    under = Image.new("RGBA", picture.size, (grey, grey, grey, 255))
+    return Image.alpha_composite(under, picture).convert("RGB")
 
 
 def to_array(picture: Image.Image, size: int) -> np.ndarray:
