@@ -21,7 +21,7 @@ from .models.unet import UNetShape, make_unet
 from .models.upsampler import Upsampler, to_model_space
 from .sampler import guided, layer_scales, noise_levels, starting_noise
 from .solvers import solver as solver_of
-from .training import checkpoint
+from .training import acceleration, checkpoint
 from .training.state import load_weights
 from .training.tasks import Denoising, Regression, added_time_ids
 from .training.trainer import Trainer
@@ -91,12 +91,19 @@ def make_task(config: Config, conditioner: Conditioner) -> Denoising | Regressio
 
 def make_trainer(config: Config) -> Trainer:
     """Everything that a training needs, ready to run."""
+    train = config.train
+    acceleration.check_precision(train.precision)
+    acceleration.allow_tf32(train.tf32)
+    model = make_model(config)
+    acceleration.set_attention(model, train.attention)
+    acceleration.set_gradient_checkpointing(model, train.gradient_checkpointing)
+    acceleration.set_compile(model, train.compile)
     dataset = make_dataset(config)
     conditioner = make_conditioner(config)
     accelerator = Accelerator(
-        mixed_precision={"fp32": "no"}.get(config.train.precision, config.train.precision),
-        gradient_accumulation_steps=config.train.accumulation,
-        log_with=list(config.train.trackers) or None,
+        mixed_precision={"fp32": "no"}.get(train.precision, train.precision),
+        gradient_accumulation_steps=train.accumulation,
+        log_with=list(train.trackers) or None,
         project_dir=config.output_dir,
     )
     texts = {
@@ -106,7 +113,7 @@ def make_trainer(config: Config) -> Trainer:
     return Trainer(
         accelerator,
         make_task(config, conditioner),
-        make_model(config),
+        model,
         dataset,
         config,
         texts,

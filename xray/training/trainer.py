@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,13 +87,14 @@ class Trainer:
         if progress.step >= self.train.max_steps:
             self._say(f"{self.directory}: at step {progress.step} of {self.train.max_steps} already; nothing to train")
             return progress.step
-        self.accelerator.init_trackers(self._tracker_name(), config=_flat_values(self.settings))
+        self.accelerator.init_trackers("logs", config=_flat_values(self.settings))
         self.model.train()
         bar = tqdm(
             total=self.train.max_steps,
             initial=progress.step,
             desc=self.config.stage,
             disable=not self.accelerator.is_main_process,
+            mininterval=0.5 if sys.stderr.isatty() else 10,  # a log file wants few lines
         )
         with StopWish() as wish, bar:
             batches = self._batches()
@@ -202,8 +204,8 @@ class Trainer:
         return loss / max(count, 1), stop > 0
 
     def _report(self, bar: tqdm, loss: float, seconds: float) -> None:
+        bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
         bar.update()
-        bar.set_postfix(loss=f"{loss:.4f}")
         step = self.state.progress.step
         if step % self.train.log_every == 0 or step == self.train.max_steps:
             values = {
@@ -218,9 +220,6 @@ class Trainer:
         self.state.save(checkpoint.path_of(self.directory, self.state.progress.step))
         if self.accelerator.is_main_process:
             checkpoint.prune(self.directory, self.train.keep_checkpoints)
-
-    def _tracker_name(self) -> str:
-        return "logs"
 
     def _say(self, text: str) -> None:
         if self.accelerator.is_main_process:

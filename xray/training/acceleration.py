@@ -1,0 +1,61 @@
+"""Settings that make training faster or smaller: each works, or refuses in one line."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from ..errors import InputError
+
+
+def check_precision(precision: str) -> None:
+    """InputError where the hardware cannot train in that precision."""
+    cuda = torch.cuda.is_available()
+    if precision == "fp16" and not cuda:
+        raise InputError("train.precision fp16 needs a CUDA device (loss scaling); here fp32 and bf16 run")
+    if precision == "bf16" and cuda and not torch.cuda.is_bf16_supported():
+        raise InputError("train.precision bf16 is not supported by this GPU; expected fp16 or fp32")
+
+
+def allow_tf32(allow: bool) -> None:
+    """Let CUDA multiply float32 matrices with 10 bits of mantissa; InputError where there is no CUDA device."""
+    if not allow:
+        return
+    if not torch.cuda.is_available():
+        raise InputError("train.tf32 needs a CUDA device; expected false here")
+    torch.backends.cuda.matmul.allow_tf32 = True
+    torch.backends.cudnn.allow_tf32 = True
+
+
+def set_attention(model: nn.Module, kind: str) -> None:
+    """`sdpa` is what diffusers' attention uses by itself; `xformers` replaces it, or InputError says why not."""
+    if kind == "sdpa":
+        return
+    if not torch.cuda.is_available():
+        raise InputError("train.attention xformers needs a CUDA device; expected sdpa here")
+    if importlib.util.find_spec("xformers") is None:
+        raise InputError("train.attention xformers is not installed: pip install -r requirements-gpu.txt")
+    if not hasattr(model, "unet"):
+        raise InputError("train.attention xformers is for the unet kind; expected sdpa for the decoder")
+    model.unet.enable_xformers_memory_efficient_attention()
+
+
+def set_gradient_checkpointing(model: nn.Module, on: bool) -> None:
+    """Keep fewer activations and compute them again in the backward pass: the same gradients, less memory."""
+    if not on:
+        return
+    if hasattr(model, "unet"):
+        model.unet.enable_gradient_checkpointing()
+    else:  # diffusers switches whole autoencoders only; the decoder alone takes the same two attributes
+        model.decoder.gradient_checkpointing = True
+        model.decoder._gradient_checkpointing_func = functools.partial(checkpoint, use_reentrant=False)
+
+
+def set_compile(model: nn.Module, on: bool) -> None:
+    """Compile the network in place, so that its weights keep their names."""
+    if on:
+        (model.unet if hasattr(model, "unet") else model.decoder).compile()
