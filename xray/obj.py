@@ -12,7 +12,7 @@ import numpy as np
 from . import srgb
 from .errors import InputError
 from .mtl import read_mtl
-from .part import Material, Part
+from .part import Material, Part, fan
 
 
 def read_obj(path: Path) -> list[Part]:
@@ -137,11 +137,7 @@ class _Lines:
             corners = [polygon.split("#")[0].split() for polygon in polygons]
             sizes = np.array([len(polygon) for polygon in corners])
             indices = self._indices([corner for polygon in corners for corner in polygon])
-            start = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-            fans = np.maximum(sizes - 2, 0)
-            first = np.repeat(start, fans)
-            step = np.arange(len(first)) - np.repeat(np.cumsum(fans) - fans, fans)
-            found[name] = indices[np.stack([first, first + step + 1, first + step + 2], axis=1)]
+            found[name] = indices[fan(sizes)[0]]
         if not found:
             raise InputError(f"{self.path}: no faces")
         return found

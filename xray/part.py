@@ -78,3 +78,18 @@ class Part:
             faces=self.faces[:, ::-1] if mirrored else self.faces,
             normals=normals,
         )
+
+
+def fan(sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Triangles of polygons whose corners stand one after another.
+
+    Args:
+      sizes: (P,) int, corners of each polygon; below 3 there is no triangle.
+    Returns:
+      corner (F, 3) int64, places in the sequence of all corners; polygon (F,) int64.
+    """
+    counts = np.maximum(sizes - 2, 0)
+    polygon = np.repeat(np.arange(len(sizes)), counts)
+    first = (np.cumsum(sizes) - sizes)[polygon]
+    step = np.arange(len(polygon)) - (np.cumsum(counts) - counts)[polygon]
+    return np.stack([first, first + step + 1, first + step + 2], axis=1), polygon
