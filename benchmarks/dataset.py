@@ -63,7 +63,7 @@ def compare(dataset: XRayDataset, rounds: int) -> tuple[list[float], list[float]
     for number in range(rounds + 1):
         seconds = [0.0, 0.0]
         for index, row in enumerate(dataset.rows):
-            spent, (xray, image) = timed(plain_item, dataset.root, row["object"], row["view"], dataset.codec)
+            spent, (xray, image) = timed(plain_item, dataset.root, row.object, row.view, dataset.codec)
             seconds[0] += spent
             spent, item = timed(dataset.__getitem__, index)
             seconds[1] += spent

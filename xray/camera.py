@@ -212,10 +212,18 @@ def load_views(path: str | Path) -> Views:
     """
     path = Path(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return parse_views(path.read_bytes(), path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; render the images first, or give the views' poses there") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except OSError as error:
+        raise InputError(f"{path}: not readable ({error.strerror})") from None
+
+
+def parse_views(content: bytes, path: str | Path) -> Views:
+    """The views of a `transforms.json`'s content; errors call it `path`."""
+    try:
+        content = json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not readable as JSON ({str(error).splitlines()[0]})") from None
     frames = content.get("frames") if isinstance(content, dict) else None
     if not isinstance(frames, list) or not frames:

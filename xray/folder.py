@@ -1,0 +1,49 @@
+"""A data set as files: `images/<object>/<view>.png` and `xrays/<object>/<view>.npz`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .camera import Camera, load_views
+from .errors import InputError
+from .manifest import NAME, Row, read_manifest, scan
+
+
+class Folder:
+    """Where the parts of a view lie. The methods are those of `shards.Shards`.
+
+    Raises InputError where the folder is not there or is not a data set.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+        if not self.root.is_dir():
+            raise InputError(f"{self.root}: no such folder")
+
+    def rows(self) -> list[Row]:
+        """Rows of the manifest; of the file names where there is none."""
+        path = self.root / NAME
+        return read_manifest(path) if path.is_file() else scan(self.root)
+
+    def picture(self, object_id: str, view: str) -> tuple[Path, str]:
+        """What `images.load_rgba` reads, and its name in errors."""
+        path = self.root / "images" / object_id / f"{view}.png"
+        return path, str(path)
+
+    def xray(self, object_id: str, view: str) -> tuple[Path, str]:
+        """What `storage.load_sparse` reads, and its name in errors."""
+        path = self.root / "xrays" / object_id / f"{view}.npz"
+        return path, str(path)
+
+    def camera(self, object_id: str, view: str, resolution: int) -> Camera:
+        """From the object's `transforms.json`; the default lens at the origin where there is none.
+
+        Raises InputError where the file is there and does not have the view.
+        """
+        path = self.root / "images" / object_id / "transforms.json"
+        if not path.is_file():
+            return Camera(resolution, resolution)
+        views = load_views(path)
+        if view not in views.stems:
+            raise InputError(f"{path}: no frame of view {view}")
+        return views.camera(views.stems.index(view), resolution)
