@@ -1,0 +1,157 @@
+"""X-Rays a second, against the plain way and against the limit, stage by stage; then workers and memory.
+
+    python benchmarks/preprocessing.py [--faces 40000 2600000] [--workers 1 2]
+
+The plain way is `plain_xray.py`. The limit is one pass of the ray cast and one of deflate over the same bytes.
+Every ratio is of two measurements of one run, taken in turn, on one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[variable] = "1"  # before numpy loads: one core on both sides
+
+import statistics  # noqa: E402
+import sys  # noqa: E402
+import tempfile  # noqa: E402
+import time  # noqa: E402
+import zlib  # noqa: E402
+from collections.abc import Callable  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+import numpy as np  # noqa: E402
+import plain_xray  # noqa: E402
+from made_mesh import write_shells  # noqa: E402
+from PIL import Image  # noqa: E402
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from xray import cli  # noqa: E402
+from xray.camera import Camera, Views, sample_views  # noqa: E402
+from xray.capture import capture_sparse  # noqa: E402
+from xray.jobs import run_jobs  # noqa: E402
+from xray.mesh import Mesh, load_mesh  # noqa: E402
+from xray.objects import ObjectJob, Settings  # noqa: E402
+from xray.raycast import RayCaster  # noqa: E402
+from xray.storage import save_sparse  # noqa: E402
+
+VIEWS, LAYERS, SIZE = 8, 16, 256
+
+
+def clock(action: Callable[[], object]) -> float:
+    """Seconds of one call."""
+    began = time.perf_counter()
+    action()
+    return time.perf_counter() - began
+
+
+def say(*cells: object) -> None:
+    """One line of a table."""
+    texts = [f"{cell:.4f}" if isinstance(cell, float) else str(cell) for cell in cells]
+    sys.stdout.write("  ".join([f"{texts[0]:<34}", *(f"{text:>11}" for text in texts[1:])]) + "\n")
+    sys.stdout.flush()
+
+
+def object_ours(mesh: Mesh, cameras: list[Camera], folder: Path) -> None:
+    """Eight views of one object, mesh and cameras to files."""
+    caster = RayCaster(mesh.vertices, mesh.faces)
+    for index, camera in enumerate(cameras):
+        sparse, _ = capture_sparse(mesh, caster, camera, LAYERS)
+        save_sparse(folder / f"{index}.npz", sparse)
+
+
+def view_plainly(mesh, camera: Camera, folder: Path) -> None:
+    """One view the plain way."""
+    plain_xray.save(folder / "plain.npz", plain_xray.capture(mesh, camera, LAYERS))
+
+
+def compare(faces: int, folder: Path, rounds: int) -> None:
+    """One block of the table: the two ways, the limit, and our stages."""
+    path = folder / f"shells_{faces}.glb"
+    count = write_shells(path, faces)
+    loading = clock(lambda: load_mesh(path))
+    mesh = load_mesh(path)
+    plain = plain_xray.with_vertex_colors(mesh)
+    cameras = [Camera(SIZE, SIZE, world_from_camera=pose) for pose in sample_views(VIEWS, np.random.default_rng(0))]
+    object_ours(mesh, cameras, folder)  # kernels are loaded
+    plain_s, ours_s = [], []
+    for turn in range(rounds):
+        plain_s.append(clock(lambda: view_plainly(plain, cameras[turn % VIEWS], folder)))  # noqa: B023
+        ours_s.append(clock(lambda: object_ours(mesh, cameras, folder)) / VIEWS)
+    caster = RayCaster(mesh.vertices, mesh.faces)
+    stages = {
+        name: [] for name in ("build, a view's share", "cast", "cast, attributes, sparse form", "write", "deflate")
+    }
+    for camera in cameras:
+        built = clock(lambda: RayCaster(mesh.vertices, mesh.faces))
+        stages["build, a view's share"].append(built / VIEWS)
+        stages["cast"].append(clock(lambda: caster.view(camera, LAYERS)))  # noqa: B023
+        stages["cast, attributes, sparse form"].append(clock(lambda: capture_sparse(mesh, caster, camera)))  # noqa: B023
+        sparse, stats = capture_sparse(mesh, caster, camera)
+        stages["write"].append(clock(lambda: save_sparse(folder / "0.npz", sparse)))  # noqa: B023
+        content = (sparse.value.tobytes(), sparse.column.tobytes())
+        stages["deflate"].append(clock(lambda: [zlib.compress(part, 1) for part in content]))  # noqa: B023
+    middle = {name: statistics.median(values) for name, values in stages.items()}
+    plain_view, ours_view = statistics.median(plain_s), statistics.median(ours_s)
+    limit = middle["cast"] + middle["deflate"]
+    say(f"{count} faces, {sum(stats.hits)} hits", "s a view", "plain/this", "this/limit")
+    say("plain way", plain_view)
+    say("this project", ours_view, f"{plain_view / ours_view:.1f}", f"{ours_view / limit:.2f}")
+    say("limit: cast and one deflate", limit, f"{plain_view / limit:.1f}")
+    for name, value in middle.items():
+        say(f"  {name}", value)
+    say("  (loading the file, an object)", loading)
+
+
+def scale(workers: list[int], objects: int, faces: int, folder: Path) -> None:
+    """Views a second of the whole job, loading and pictures included, by number of workers."""
+    path = folder / "scale.glb"
+    write_shells(path, faces)
+    names = tuple(f"{index:03d}.png" for index in range(VIEWS))
+    views = Views(0.8575560450553894, names, sample_views(VIEWS, np.random.default_rng(1)))
+    items = [(f"object{number:03d}", path) for number in range(objects)]
+    for uid, _ in items:
+        (folder / "images" / uid).mkdir(parents=True)
+        (folder / "images" / uid / "transforms.json").write_text(views.to_json())
+        for name in names:
+            Image.new("RGBA", (512, 512), (200, 200, 200, 255)).save(folder / "images" / uid / name)
+    say(f"{objects} objects of {faces} faces", "views/s", "/ N x first", "peak MiB")
+    first = None
+    for number in workers:
+        job = ObjectJob(Settings(), folder / "images", folder / "xrays", overwrite=True)
+        began, tallies = None, []
+        for _, tally in run_jobs(job, [*items[:number], *items], number, prepare=job.prepare):
+            tallies.append(tally)
+            began = began or (time.perf_counter() if len(tallies) == number else None)
+        rate = VIEWS * len(items) / (time.perf_counter() - began)  # from when every worker runs
+        first = first or rate / number
+        say(
+            f"  {number} workers",
+            f"{rate:.1f}",
+            f"{rate / number / first:.2f}",
+            f"{max(t.peak_mib for t in tallies):.0f}",
+        )
+
+
+@cli.entry
+def main(arguments: list[str] | None = None) -> int:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--faces", type=int, nargs="*", default=[40_000, 2_600_000])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--workers", type=int, nargs="*", default=[1, len(os.sched_getaffinity(0))])
+    parser.add_argument("--objects", type=int, default=24)
+    flags = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        for faces in flags.faces:
+            compare(faces, Path(folder), flags.rounds)
+        scale(flags.workers, flags.objects, 40_000, Path(folder))
+    return cli.OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())
