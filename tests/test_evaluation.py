@@ -5,7 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 import trimesh
 from tiny_runs import make_data, train_stage
@@ -123,6 +127,25 @@ def test_bad_input_is_one_line(runs, capsys, flags, reason):
     errors = [line for line in lines if line.startswith("error:")]
     assert len(errors) == 1
     assert reason in errors[0]
+
+
+def test_two_processes_share_the_samples(runs):
+    alone = runs / "A" / "evaluate" / "checkpoint-1"
+    shutil.rmtree(runs / "A" / "evaluate", ignore_errors=True)
+    assert evaluate(runs) == OK
+    single = {path.name: load_xray(path).depth for path in sorted(alone.glob("*.npz"))}
+    shutil.rmtree(runs / "A" / "evaluate")
+    root = Path(__file__).parents[1]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
+    flags = ["--exp_diffusion", str(runs / "A"), "--split", "all", "--no_emd", "--batch_size", "2"]
+    run = [*command, str(root / "evaluate_diffusion.py"), *flags]
+    done = subprocess.run(run, cwd=root, capture_output=True, text=True, timeout=90)
+    assert done.returncode == OK, done.stderr[-2000:]
+    assert done.stdout.count("report:") == 1
+    rows = [json.loads(path.read_text()) for path in sorted((alone / "rows").glob("*.json"))]
+    assert sorted(row["process"] for row in rows) == [0, 0, 1, 1]
+    for path in sorted(alone.glob("*.npz")):
+        assert np.allclose(load_xray(path).depth, single[path.name], atol=1e-3)
 
 
 def test_a_sample_has_a_seed_of_its_own():

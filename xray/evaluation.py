@@ -8,11 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from accelerate import PartialState
 
 from .build import Stage, load_stage, sample_diffusion, upsample
 from .errors import InputError
-from .evaluator import Options, evaluate
+from .evaluator import Options, evaluate, processes
 from .results import Results
 from .storage import load_xray
 from .training import checkpoint
@@ -95,7 +94,7 @@ def seed_of(seed: int, name: str) -> int:
 
 def _load(folder: Path, kind: str, options: Options) -> Stage:
     """The experiment's network, or InputError where it is of the other stage."""
-    device = str(PartialState().device) if options.device == "auto" else options.device
+    device = str(processes().device) if options.device == "auto" else options.device
     stage = load_stage(folder, options.step, options.ema, device, options.trained)
     if stage.config.stage != kind:
         raise InputError(f"{folder}: its checkpoints are of the {stage.config.stage} stage, expected {kind}")

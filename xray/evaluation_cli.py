@@ -6,12 +6,10 @@ import argparse
 import dataclasses
 import sys
 
-from accelerate import PartialState
-
 from .alignment import ALIGNMENTS
 from .cli import FAILURES, OK
 from .errors import InputError
-from .evaluator import Options
+from .evaluator import Options, processes
 from .report import comparable, side_by_side, write_report
 from .results import Results, comparison, summarise
 from .solvers import SOLVERS
@@ -49,7 +47,8 @@ def finish(results: Results, summary: dict) -> int:
     Returns:
       exit status: `FAILURES` where samples could not be made.
     """
-    if PartialState().is_main_process:
+    state = processes()
+    if state.is_main_process:
         if not summary["samples"]:
             reason = next(iter(summary["failed"].values()), "none was chosen")
             raise InputError(f"{results.folder}: no sample could be made ({reason})")
@@ -62,4 +61,5 @@ def finish(results: Results, summary: dict) -> int:
         if failed:
             sys.stdout.write(f"{failed} samples could not be made; the reasons are in {results.folder}/metrics.json\n")
         sys.stdout.write(f"report: {path}\n")
+    state.destroy_process_group()
     return FAILURES if summary["failed"] else OK

@@ -92,7 +92,7 @@ def evaluate(
     Returns:
       the results and the content of metrics.json. Samples that cannot be read are in its "failed", with the reason.
     """
-    state = PartialState()
+    state = processes()
     dataset = open_dataset(stage, settings["data_root"], options.split or ("test" if known is None else "all"))
     samples = choose(dataset, options.max_samples, known)
     with state.main_process_first():
@@ -115,6 +115,11 @@ def evaluate(
     return results, results.summary()
 
 
+def processes() -> PartialState:
+    """The processes that share an evaluation, as `accelerate launch` or `torchrun` started them."""
+    return PartialState(cpu=not torch.cuda.is_available())
+
+
 def open_dataset(stage: Stage, root: str, split: str) -> XRayDataset:
     """The data set to evaluate on, read as the checkpoint says."""
     data = stage.config.data
@@ -123,7 +128,7 @@ def open_dataset(stage: Stage, root: str, split: str) -> XRayDataset:
 
 def choose(dataset: XRayDataset, max_samples: int | None, known: set[str] | None) -> dict[str, int]:
     """name -> index in the data set of the samples to evaluate."""
-    samples = {f"{row['object']}_{row['view']}": index for index, row in enumerate(dataset.rows)}
+    samples = {f"{row.object}_{row.view}": index for index, row in enumerate(dataset.rows)}
     if known is not None:
         chosen = {name: index for name, index in samples.items() if name in known}
         if not chosen:
@@ -186,6 +191,7 @@ class _Writer:
             "sample": name,
             "object": item["object"],
             "view": item["view"],
+            "process": processes().process_index,
             "points": int(prediction.hit.sum()),
             "not_finite": int((~torch.isfinite(tensor)).sum()),
             "seconds_network": seconds,
