@@ -10,7 +10,7 @@ from . import srgb
 from .camera import Camera
 from .errors import InputError
 from .mesh import Mesh
-from .raycast import RayCaster
+from .raycast import Crossings, RayCaster
 
 LIGHTS = ("studio", "none")
 """Lit as `studio` describes, or the bare surface colour."""
@@ -59,7 +59,7 @@ def picture(mesh: Mesh, caster: RayCaster, camera: Camera, light: str = "studio"
     if light not in LIGHTS:
         raise InputError(f"light {light!r}: expected one of {', '.join(LIGHTS)}")
     shape = (camera.height, camera.width)
-    middle = _trace(mesh, caster, camera, camera.rays().reshape(-1, 3), light)
+    middle = _shade(mesh, caster, camera, camera.rays_world().reshape(-1, 3), caster.view(camera, 1), light)
     color = middle.linear.reshape(*shape, 3).copy()
     alpha = middle.hit.astype(np.float32).reshape(shape)
     if light != "none":
@@ -76,18 +76,18 @@ def picture(mesh: Mesh, caster: RayCaster, camera: Camera, light: str = "studio"
 
 def _around(mesh: Mesh, caster: RayCaster, camera: Camera, row, column, light: str) -> tuple[np.ndarray, np.ndarray]:
     """Sum of linear colour (P, 3) and number of hits (P,) of the rays around the middles of P pixels."""
-    rays = camera.rays_at(column[:, None] + AROUND[:, 0], row[:, None] + AROUND[:, 1])
-    samples = _trace(mesh, caster, camera, rays.reshape(-1, 3), light)
+    rays = camera.rays_at(column[:, None] + AROUND[:, 0], row[:, None] + AROUND[:, 1]).reshape(-1, 3)
+    directions = rays @ camera.world_from_camera[:3, :3].T
+    samples = _shade(mesh, caster, camera, directions, caster.crossings(camera.origin, directions, 1), light)
     return samples.linear.reshape(-1, len(AROUND), 3).sum(1), samples.hit.reshape(-1, len(AROUND)).sum(1)
 
 
-def _trace(mesh: Mesh, caster: RayCaster, camera: Camera, rays: np.ndarray, light: str) -> _Samples:
-    directions = rays @ camera.world_from_camera[:3, :3].T
-    found = caster.crossings(camera.origin, directions, max_hits=1)
-    first = found.ray
-    hit = np.zeros(len(rays), bool)
+def _shade(mesh: Mesh, caster: RayCaster, camera: Camera, directions, found: Crossings, light: str) -> _Samples:
+    """What is seen along rays (N, 3), world, whose first hits are `found`."""
+    count, first = len(directions), found.ray
+    hit = np.zeros(count, bool)
     hit[first] = True
-    depth, normal, linear = np.zeros(len(rays)), np.zeros((len(rays), 3)), np.zeros((len(rays), 3), np.float32)
+    depth, normal, linear = np.zeros(count), np.zeros((count, 3)), np.zeros((count, 3), np.float32)
     depth[first] = found.depth
     facing = mesh.normals(found.face, found.barycentric, "vertex")
     flat = mesh.face_normals[found.face]
