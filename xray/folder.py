@@ -35,15 +35,22 @@ class Folder:
         path = self.root / "xrays" / object_id / f"{view}.npz"
         return path, str(path)
 
+    def has_cameras(self, object_id: str) -> bool:
+        """Whether the object has a `transforms.json`."""
+        return self._views(object_id).is_file()
+
     def camera(self, object_id: str, view: str, resolution: int) -> Camera:
         """From the object's `transforms.json`; the default lens at the origin where there is none.
 
         Raises InputError where the file is there and does not have the view.
         """
-        path = self.root / "images" / object_id / "transforms.json"
-        if not path.is_file():
+        path = self._views(object_id)
+        if not self.has_cameras(object_id):
             return Camera(resolution, resolution)
         views = load_views(path)
         if view not in views.stems:
             raise InputError(f"{path}: no frame of view {view}")
         return views.camera(views.stems.index(view), resolution)
+
+    def _views(self, object_id: str) -> Path:
+        return self.root / "images" / object_id / "transforms.json"
