@@ -97,6 +97,10 @@ class Trainer:
             mininterval=0.5 if sys.stderr.isatty() else 10,  # a log file wants few lines
         )
         with StopWish() as wish, bar:
+            self._say(
+                f"from step {progress.step} to {self.train.max_steps}: {self.accelerator.num_processes} processes x "
+                f"batch {self.train.batch_size} x {self.train.accumulation} micro-batches, {len(self.dataset)} views"
+            )
             batches = self._batches()
             saved = progress.step
             while progress.step < self.train.max_steps:
