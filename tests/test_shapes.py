@@ -9,7 +9,7 @@ import trimesh
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "example"))
 
-import shapes  # noqa: E402
+import shapes
 
 
 def closed(part) -> trimesh.Trimesh | None:
