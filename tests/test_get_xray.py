@@ -324,3 +324,56 @@ def test_ray_makes_the_same(data):
     start_get_xray(data, "--executor", "ray", "--workers", 2)
     assert files(data) == expected
     assert rows(data) == manifest
+
+
+def obj(vertices, faces):
+    lines = [f"v {' '.join(map(str, vertex))}" for vertex in vertices.tolist()]
+    return "\n".join(lines + [f"f {' '.join(map(str, face))}" for face in (np.asarray(faces) + 1).tolist()]) + "\n"
+
+
+def test_damaged_and_extreme_meshes_are_right_or_a_failure_with_a_reason(tmp_path, get_xray):
+    ball = trimesh.creation.icosphere(subdivisions=2)
+    vertices, faces = np.array(ball.vertices), np.array(ball.faces)
+    broken = vertices.copy()
+    broken[5, 1] = np.nan
+    endless = vertices.copy()
+    endless[5, 1] = np.inf
+    flat = [[0, 0, 1], [2, 2, 2], [3, 4, 3]]
+    right = {
+        "plain": obj(vertices, faces),
+        "huge": obj(vertices * 1e6, faces),
+        "tiny": obj(vertices * 1e-6, faces),
+        "degenerate": obj(vertices, np.concatenate([flat, faces, flat])),
+        "unused": obj(np.concatenate([vertices, [[50.0, 50, 50]]]), faces),
+    }
+    wrong = {
+        "nan": obj(broken, faces),
+        "infinite": obj(endless, faces),
+        "range": obj(vertices, np.concatenate([faces, [[0, 1, 5000]]])),
+        "empty": "",
+        "points": obj(vertices, np.zeros((0, 3), int)),
+        "only_degenerate": obj(vertices, flat),
+        "text": "this is not a mesh\n" * 30,
+    }
+    (tmp_path / "meshes").mkdir()
+    for uid, text in (right | wrong).items():
+        (tmp_path / "meshes" / f"{uid}.obj").write_text(text)
+    add_pictures(tmp_path, "plain", tmp_path / "meshes/plain.obj")
+    for uid in (right | wrong).keys() - {"plain"}:
+        shutil.copytree(tmp_path / "images/plain", tmp_path / "images" / uid)
+    get_xray(tmp_path, status=3)
+    found = {(row.object, row.view): row for row in rows(tmp_path)}
+    assert len(found) == 2 * len(right | wrong)
+    for uid in right:
+        for view in ("000", "001"):
+            assert found[uid, view].status == "accepted", found[uid, view].reason
+            assert found[uid, view].mask_iou > 0.99
+            expected, xray = (load_xray(tmp_path / "xrays" / name / f"{view}.npz") for name in ("plain", uid))
+            same = (xray.hit == expected.hit).all(0)
+            assert same.mean() > 0.999  # the last bit of a scaled vertex may move a silhouette
+            assert np.abs(xray.depth - expected.depth)[:, same].max() < 1e-5
+    for uid in wrong:
+        for view in ("000", "001"):
+            assert found[uid, view].status == "failed"
+            assert f"{uid}.obj" in found[uid, view].reason
+            assert not (tmp_path / "xrays" / uid / f"{view}.npz").exists()
