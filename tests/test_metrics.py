@@ -13,7 +13,8 @@ from scipy.spatial.transform import Rotation
 from xray.alignment import align
 from xray.errors import InputError
 from xray.layers import score_layers
-from xray.metrics import MISSING_DISTANCE, THRESHOLDS, Pairing, chamfer, earth_movers, nearest, score
+from xray.metrics import THRESHOLDS, Pairing, chamfer, earth_movers, score
+from xray.neighbours import GRID_POINTS, MISSING_DISTANCE, nearest, nearest_both
 
 NONE = np.zeros((0, 3))
 
@@ -27,6 +28,30 @@ def test_nearest_equals_brute_force_and_scipy():
     assert np.array_equal(found.index, brute.argmin(1))
     one, other = sphere_points([0.5], 20000, 1), sphere_points([0.5, 0.4], 30000, 2)
     assert np.abs(nearest(one, other).distance - cKDTree(other).query(one)[0]).max() < 1e-9
+
+
+def large_clouds(kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """Two clouds that are large enough for the grid."""
+    rng = np.random.default_rng(7)
+    count = GRID_POINTS
+    if kind == "surfaces":
+        return sphere_points([0.5], count, 1) + rng.normal(size=(count, 3)) * 0.002, sphere_points([0.5], count, 2)
+    if kind == "apart":  # most points are beyond the rings of cells that the grid searches
+        return rng.random((count, 3)) * (1, 1, 0.01), rng.random((count, 3)) * (1, 1, 0.01) + (0, 0, 0.3)
+    if kind == "line":
+        return rng.random((count, 3)) * (1, 0, 0), rng.random((count, 3)) * (1, 0, 0)
+    stretched = rng.random((count, 3))
+    stretched[0] = 1e6
+    return stretched, rng.random((count, 3))
+
+
+@pytest.mark.parametrize("kind", ["surfaces", "apart", "line", "outlier"])
+def test_grid_of_large_clouds_equals_a_tree(kind):
+    one, other = large_clouds(kind)
+    ways = nearest_both(one, other)
+    for found, source, target in zip(ways, (one, other), (other, one), strict=True):
+        assert np.abs(found.distance - cKDTree(target).query(source)[0]).max() < 1e-9
+        assert np.allclose(np.linalg.norm(source - target[found.index], axis=1), found.distance, atol=1e-12)
 
 
 def test_metrics_of_shifted_grid():

@@ -9,17 +9,12 @@ any point are equal (distance 0, F-score 1).
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
-from scipy.spatial import cKDTree
 
-from .errors import InputError
-
-MISSING_DISTANCE = math.sqrt(3)
-"""Diagonal of the unit box: no two points of normalised objects are farther apart."""
+from .neighbours import MISSING_DISTANCE, Nearest, check_cloud, nearest_both
 
 THRESHOLDS = (0.01, 0.02, 0.05, 0.1)
 """Distances at which the F-score is taken."""
@@ -41,49 +36,6 @@ DEFINITIONS = {
 
 
 @dataclass(frozen=True)
-class Nearest:
-    """Result of `nearest`: distance (N,) float64 and index (N,) int64 into the target, -1 where there is none."""
-
-    distance: np.ndarray
-    index: np.ndarray
-
-
-def morton_order(points: np.ndarray, bits: int = 10) -> np.ndarray:
-    """(N,) int64 order along a Morton (Z-order) curve: points near each other in space come near in memory."""
-    low = points.min(0)
-    size = max(float((points.max(0) - low).max()), 1e-30)
-    cell = ((points - low) / size * (2**bits - 1)).astype(np.uint64)
-    code = np.zeros(len(points), np.uint64)
-    for axis in range(3):
-        # Spreads 10 bits to every third place, by the usual four shift-and-mask steps.
-        value = cell[:, axis]
-        for shift, mask in ((16, 0x030000FF), (8, 0x0300F00F), (4, 0x030C30C3), (2, 0x09249249)):
-            value = (value | (value << np.uint64(shift))) & np.uint64(mask)
-        code |= value << np.uint64(axis)
-    return np.argsort(code.astype(np.uint32), kind="stable")
-
-
-def nearest(source: np.ndarray, target: np.ndarray, workers: int = 1) -> Nearest:
-    """Nearest point of `target` for each of `source`.
-
-    Both clouds are walked along a Morton curve, which leaves the result as it is and keeps the tree in cache.
-    """
-    source, target = _cloud(source), _cloud(target)
-    distance = np.full(len(source), MISSING_DISTANCE)
-    index = np.full(len(source), -1, np.int64)
-    from_rows = np.flatnonzero(np.isfinite(source).all(1))
-    to_rows = np.flatnonzero(np.isfinite(target).all(1))
-    if len(from_rows) and len(to_rows):
-        from_rows = from_rows[morton_order(source[from_rows])]
-        to_rows = to_rows[morton_order(target[to_rows])]
-        tree = cKDTree(target[to_rows], leafsize=12, balanced_tree=False)
-        found, row = tree.query(source[from_rows], workers=workers)
-        distance[from_rows] = found
-        index[from_rows] = to_rows[row]
-    return Nearest(distance, index)
-
-
-@dataclass(frozen=True)
 class Pairing:
     """Nearest points both ways between a prediction and the truth; all the metrics below follow from it."""
 
@@ -93,7 +45,7 @@ class Pairing:
     @classmethod
     def of(cls, prediction: np.ndarray, truth: np.ndarray, workers: int = 1) -> Pairing:
         """Pair two (N, 3) and (M, 3) clouds."""
-        return cls(nearest(prediction, truth, workers), nearest(truth, prediction, workers))
+        return cls(*nearest_both(prediction, truth, workers))
 
     @property
     def empty(self) -> bool:
@@ -147,7 +99,7 @@ def earth_movers(prediction: np.ndarray, truth: np.ndarray, count: int = EMD_POI
     The assignment is exact. Points are drawn by a generator of `seed`, without replacement; a cloud with fewer is
     repeated until there are enough.
     """
-    prediction, truth = _cloud(prediction), _cloud(truth)
+    prediction, truth = check_cloud(prediction), check_cloud(truth)
     if not len(prediction) and not len(truth):
         return 0.0
     if not len(prediction) or not len(truth):
@@ -187,20 +139,13 @@ def score(
 
 
 def _defect(name: str, points: np.ndarray) -> str:
-    points = _cloud(points)
+    points = check_cloud(points)
     broken = int((~np.isfinite(points).all(1)).sum())
     if not len(points):
         return f"{name} has no points"
     if broken:
         return f"{name} has {broken} of {len(points)} points that are not finite"
     return f"{name} has one point" if len(points) == 1 else ""
-
-
-def _cloud(points: np.ndarray) -> np.ndarray:
-    points = np.asarray(points, np.float64)
-    if points.ndim != 2 or points.shape[1] != 3:
-        raise InputError(f"points of shape {points.shape}: expected (N, 3)")
-    return points
 
 
 def _mean(values: np.ndarray, missing: float) -> float:
