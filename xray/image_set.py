@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, PngImagePlugin
 
+from . import blender
 from .axes import UP
 from .camera import DISTANCE, ELEVATION_DEG, FOV_RAD, Views, sample_views
 from .errors import InputError
@@ -20,7 +21,7 @@ from .raycast import RayCaster
 from .render import LIGHTS, picture
 from .storage import atomic_path
 
-RENDERERS = ("raycast",)
+RENDERERS = ("raycast", "blender")
 IMAGE_SIZE = 512
 SETTINGS_KEY = "render"
 """Text chunk of every picture: the settings that it was made with, so that a later run can tell."""
@@ -72,13 +73,21 @@ class RenderSettings:
 
 @dataclass(frozen=True)
 class RenderTask:
-    """One object to render: its id, its mesh file, the folder of its pictures."""
+    """One object to render.
+
+    Attributes:
+      uid: the object's id; mesh: its file; folder: of its pictures.
+      overwrite: make pictures anew that are there.
+      blender: for that renderer, the command of `blender.find_blender`; threads: those of Blender, 0 for all.
+    """
 
     uid: str
     mesh: Path
     folder: Path
     settings: RenderSettings
     overwrite: bool = False
+    blender: tuple[str, ...] = ()
+    threads: int = 0
 
 
 @dataclass(frozen=True)
@@ -105,7 +114,7 @@ def render_object(task: RenderTask) -> Rendered:
         mesh = load_mesh(task.mesh, task.settings.up)
         text = PngImagePlugin.PngInfo()
         text.add_text(SETTINGS_KEY, task.settings.describe())
-        for index, image in zip(missing, _pictures(mesh, views, missing, task.settings), strict=True):
+        for index, image in zip(missing, _pictures(task, mesh, views, missing), strict=True):
             with atomic_path(task.folder / views.names[index]) as partial:
                 Image.fromarray(image).save(partial, compress_level=4, pnginfo=text)
     if missing or not transforms.exists():
@@ -114,10 +123,14 @@ def render_object(task: RenderTask) -> Rendered:
     return Rendered(len(missing), len(views.names) - len(missing), time.perf_counter() - start)
 
 
-def _pictures(mesh: Mesh, views: Views, indices: list[int], settings: RenderSettings) -> Iterator[np.ndarray]:
+def _pictures(task: RenderTask, mesh: Mesh, views: Views, indices: list[int]) -> Iterator[np.ndarray]:
+    size, light = task.settings.image_size, task.settings.light
+    if task.settings.renderer == "blender":
+        yield from blender.pictures(list(task.blender), mesh, views, indices, size, light, task.threads)
+        return
     caster = RayCaster(mesh.vertices, mesh.faces)
     for index in indices:
-        yield picture(mesh, caster, views.camera(index, settings.image_size), settings.light)
+        yield picture(mesh, caster, views.camera(index, size), light)
 
 
 def _is_kept(task: RenderTask, name: str) -> bool:
