@@ -10,6 +10,7 @@ import torch
 from tqdm import tqdm
 
 from xray.cli import FAILURES, OK, entry
+from xray.errors import InputError
 from xray.inference import Imaginer, find_pictures
 from xray.solvers import SOLVERS
 from xray.surface import METHODS
@@ -20,6 +21,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("--image", required=True, nargs="+", metavar="PATH", help="pictures, or folders of them")
+    add(
+        "--mask", type=Path, metavar="PATH", help="bright where the object is: a picture, or a folder of the same names"
+    )
     add("--model", required=True, metavar="FOLDER_OR_NAME", help="first stage: a training, a pipeline, a hub name")
     add("--upsampler", metavar="FOLDER_OR_NAME", help="second stage: more rays")
     add("--output", required=True, metavar="DIR", help="where the results go")
@@ -37,6 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run over the pictures; status 3 where some could not be used."""
     options = parse(arguments)
     paths = find_pictures(options.image)
+    if options.mask is not None and not options.mask.exists():
+        raise InputError(f"{options.mask}: no such mask")
     imaginer = Imaginer(
         options.model,
         options.upsampler,
@@ -48,7 +54,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     output = Path(options.output)
     failed = []
-    for path, reason in tqdm(imaginer.run(paths, output, options.surface), total=len(paths), unit="picture"):
+    for path, reason in tqdm(
+        imaginer.run(paths, options.mask, output, options.surface), total=len(paths), unit="picture"
+    ):
         if reason:
             failed.append(f"{path}: {reason}" if str(path) not in reason else reason)
     sys.stdout.write("".join(f"failed: {line}\n" for line in failed))

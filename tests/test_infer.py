@@ -12,6 +12,8 @@ from tiny_runs import LAYERS, RESOLUTION, make_data, train_stage
 
 import infer
 from xray.cli import BAD_INPUT, FAILURES, OK
+from xray.errors import InputError
+from xray.inference import find_mask, frame
 from xray.points import load_ply
 from xray.storage import load_xray
 
@@ -42,7 +44,30 @@ def test_a_picture_becomes_everything(runs, tmp_path, capsys):
         assert mesh.visual.kind == "vertex"
     assert Image.open(out / "photo_layers.png").width > 500
     assert Image.open(out / "photo_turntable.gif").n_frames == 36
-    assert "1 of 1" in capsys.readouterr().out
+    captured = capsys.readouterr()
+    assert "1 of 1" in captured.out
+
+
+def test_the_object_is_cut_out_by_transparency_background_or_mask(tmp_path, caplog):
+    pixels = np.full((50, 90, 3), 240, np.uint8)
+    pixels[20:30, 60:80] = (200, 30, 30)
+    Image.fromarray(pixels).save(tmp_path / "plain.png")
+    noise = np.random.default_rng(0).integers(0, 255, (50, 90, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    mask = np.zeros((50, 90), np.uint8)
+    mask[20:30, 60:80] = 255
+    Image.fromarray(mask).save(masks / "noise.png")
+    cut = frame(tmp_path / "plain.png", None, 64)
+    masked = frame(tmp_path / "noise.png", find_mask(masks, tmp_path / "noise.png"), 64)
+    for picture in (cut, masked):
+        assert picture.size == (64, 64)
+        assert 0.2 < (np.asarray(picture)[..., 3] > 128).mean() < 0.5
+    assert frame(tmp_path / "noise.png", None, 64).size == (90, 50)
+    assert "used whole" in caplog.text
+    with pytest.raises(InputError, match="no mask named plain"):
+        find_mask(masks, tmp_path / "plain.png")
 
 
 def test_a_folder_with_a_broken_picture_and_both_stages(runs, tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,12 +14,15 @@ from PIL import Image
 from .camera import DISTANCE, Camera, look_at
 from .errors import InputError
 from .images import MAX_PIXELS, UNREADABLE
+from .photo import prepare
 from .pictures import frame_of, sheet, splat
 from .pipeline import XRayDiffusionPipeline, XRayUpsamplerPipeline, square
 from .points import PointCloud, save_ply, to_points
 from .representation import XRay
 from .storage import atomic_path, save_xray
 from .surface import Surface, save_mesh, to_surface
+
+log = logging.getLogger(__name__)
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
@@ -52,13 +56,41 @@ def find_pictures(inputs: list[str]) -> list[Path]:
     return found
 
 
+def find_mask(mask: Path | None, picture: Path) -> Path | None:
+    """The mask of a picture: the file given, or the one of its name in the folder given."""
+    if mask is None or mask.is_file():
+        return mask
+    found = sorted(path for path in mask.glob(f"{picture.stem}.*") if path.suffix.lower() in SUFFIXES)
+    if not found:
+        raise InputError(f"{mask}: no mask named {picture.stem} in it")
+    return found[0]
+
+
+def frame(path: Path, mask: Path | None, size: int) -> Image.Image:
+    """The object of a picture file, cut out and framed as `photo.prepare` does.
+
+    An opaque picture whose object cannot be told from its background is used whole, with a warning that says so.
+    """
+    picture = load_picture(path)
+    if mask is not None:
+        return prepare(picture, load_picture(mask), size)
+    if picture.convert("RGBA").getextrema()[3][0] < 255:
+        return prepare(picture, None, size)
+    try:
+        return prepare(picture, None, size)
+    except InputError as error:
+        log.warning("%s: %s. It is used whole.", path, error)
+        return picture
+
+
 def load_picture(path: Path) -> Image.Image:
     """A decoded picture of any mode. Raises InputError where it is none."""
     try:
         with Image.open(path) as picture:
             if picture.width * picture.height > MAX_PIXELS:
                 raise InputError(f"{path}: {picture.width} x {picture.height} pixels, expected at most {MAX_PIXELS}")
-            return picture.convert("RGBA")
+            picture.load()
+            return picture
     except InputError:
         raise
     except UNREADABLE as error:
@@ -91,11 +123,12 @@ class Imaginer:
             return xray
         return self.second(picture, xray, generator=generator, solver=self.options["solver"]).xrays[0]
 
-    def run(self, paths: list[Path], output: Path, method: str) -> Iterator[tuple[Path, str]]:
+    def run(self, paths: list[Path], mask: Path | None, output: Path, method: str) -> Iterator[tuple[Path, str]]:
         """Write every picture's results; yields each path, and why it has none ("" where it does)."""
+        size = self.first.training.data.image_size
         for path in paths:
             try:
-                picture = load_picture(path)
+                picture = frame(path, find_mask(mask, path), size)
                 self.write(path.stem, picture, self.imagine(picture), output, method)
             except InputError as error:
                 yield path, str(error)
@@ -122,7 +155,7 @@ class Imaginer:
             raise InputError(f"{stem}: the model saw no surface in the picture; its X-Ray is empty")
 
 
-def sample_surface(surface: Surface, count: int = 120_000) -> PointCloud:
+def sample_surface(surface: Surface, count: int = 60_000) -> PointCloud:
     """Points spread evenly over a mesh, with its normals and colours."""
     mesh = surface.to_trimesh()
     points, face, weights = trimesh.sample.sample_surface(mesh, count, return_barycentric=True, seed=0)
@@ -131,14 +164,15 @@ def sample_surface(surface: Surface, count: int = 120_000) -> PointCloud:
     return PointCloud(points, mesh.face_normals[face], colors)
 
 
-def save_turntable(path: Path, cloud: PointCloud, frames: int = 36, size: int = 320) -> None:
+def save_turntable(path: Path, cloud: PointCloud, frames: int = 36, size: int = 256) -> None:
     """Write an animated .gif of a z-up cloud turning once around its vertical axis."""
     upright = PointCloud(
         cloud.points[:, [0, 2, 1]] * (1, 1, -1), cloud.normals[:, [0, 2, 1]] * (1, 1, -1), cloud.colors
     )
     centre, radius = frame_of(upright)
     views = [
-        Image.fromarray(splat(upright, 360 * number / frames, 15.0, size, (centre, radius))) for number in range(frames)
+        Image.fromarray(splat(upright, 360 * number / frames, 15.0, size, (centre, radius), 2))
+        for number in range(frames)
     ]
     with atomic_path(path) as partial:
         views[0].save(partial, save_all=True, append_images=views[1:], duration=70, loop=0)
