@@ -11,7 +11,7 @@ import numpy as np
 from . import srgb
 from .axes import UP_OF_SUFFIX, world_from_file
 from .errors import InputError
-from .part import GREY, Material, Part
+from .part import Part, shared_materials
 from .readers import read_parts
 
 COLORS = ("texture", "face")
@@ -59,7 +59,10 @@ class Mesh:
         self.vertices = _in_unit_box(vertices[used])
         corners = self.vertices[self.faces]
         self._cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-        self.face_normals = self._cross / np.linalg.norm(self._cross, axis=1, keepdims=True)
+        length = np.linalg.norm(self._cross, axis=1, keepdims=True)
+        if not length.all():
+            raise InputError(f"{name}: faces vanish in a box of side 1, so far away lies one of the vertices")
+        self.face_normals = self._cross / length
         self.vertex_normals = _unit(_joined(parts, "normals", counts, 3, 0.0)[used] @ rotation.T)
         self.uv = _joined(parts, "uv", counts, 2, 0.0)[used]
         self.vertex_colors = _joined(parts, "vertex_colors", counts, 3, 1.0)[used].astype(np.float32)
@@ -67,7 +70,7 @@ class Mesh:
         self.face_colors = _joined(parts, "face_colors", face_counts, 3, 1.0)[keep].astype(np.float32)
         names = ("normals", "vertex_colors", "face_colors")
         self._has = {name: any(getattr(part, name) is not None for part in parts) for name in names}
-        self.materials, index = _shared_materials(parts)
+        self.materials, index = shared_materials(parts)
         self.material = np.repeat(index, face_counts)[keep].astype(np.int32)
 
     def colors(self, face: np.ndarray, barycentric: np.ndarray, mode: str = "texture") -> np.ndarray:
@@ -92,24 +95,35 @@ class Mesh:
         return np.clip(mean, 0, 1).astype(np.float32)[inverse]
 
     def _colors(self, face: np.ndarray, barycentric: np.ndarray, nearest: bool) -> np.ndarray:
-        corners = self.faces[face]
-        factor = np.stack([material.factor for material in self.materials])[self.material[face]]
+        color = np.empty((len(face), 3), np.float32)
+        material = self.material[face]
+        present = np.flatnonzero(np.bincount(material, minlength=1))
+        for index in present:
+            # A slice, where all have one material, spares copies of everything.
+            chosen = slice(None) if len(present) == 1 else np.flatnonzero(material == index)
+            corners, weights = self.faces[face[chosen]], barycentric[chosen]
+            factor = self._factor(self.materials[index].factor, face[chosen], corners, weights)
+            texture = self.materials[index].texture
+            if texture is None:
+                color[chosen] = srgb.from_linear(factor)
+                continue
+            picture = texture.sample(_interpolated(self.uv, corners, weights), nearest)
+            tinted = np.abs(factor - 1).max(1) > 1e-5  # elsewhere the product is the picture itself
+            if len(factor) == 1:
+                color[chosen] = srgb.from_linear(srgb.to_linear(picture) * factor) if tinted[0] else picture
+                continue
+            picture[tinted] = srgb.from_linear(srgb.to_linear(picture[tinted]) * factor[tinted])
+            color[chosen] = picture
+        return np.clip(color, 0, 1, out=color)
+
+    def _factor(self, factor: np.ndarray, face: np.ndarray, corners: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """What the texture is multiplied with, linear light: (N, 3) float32, or (1, 3) where it is the same for all."""
+        factor = factor[None]
         if self._has["face_colors"]:
             factor = factor * self.face_colors[face]
         if self._has["vertex_colors"]:
-            factor = factor * _interpolated(self.vertex_colors, corners, barycentric).astype(np.float32)
-        textured = np.array([material.texture is not None for material in self.materials])
-        color = np.empty((len(face), 3), np.float32)
-        plain = ~textured[self.material[face]]
-        color[plain] = srgb.from_linear(factor[plain])
-        for index in np.unique(self.material[face[~plain]]):
-            chosen = self.material[face] == index
-            uv = _interpolated(self.uv, corners[chosen], barycentric[chosen])
-            picture = self.materials[index].texture.sample(uv, nearest)
-            tinted = np.abs(factor[chosen] - 1).max(1) > 1e-5  # elsewhere the product is the picture itself
-            picture[tinted] = srgb.from_linear(srgb.to_linear(picture[tinted]) * factor[chosen][tinted])
-            color[chosen] = picture
-        return np.clip(color, 0, 1)
+            factor = factor * _interpolated(self.vertex_colors, corners, weights).astype(np.float32)
+        return factor
 
     def normals(self, face: np.ndarray, barycentric: np.ndarray, mode: str = "face") -> np.ndarray:
         """Unit normals at points on the surface, world frame, never turned to a viewer.
@@ -160,7 +174,8 @@ def load_mesh(path: str | Path, up: str = "auto") -> Mesh:
         raise InputError(f"{path}: file type {path.suffix!r}, expected one of {', '.join(UP_OF_SUFFIX)}")
     if not path.is_file():
         raise InputError(f"{path}: no such file")
-    return Mesh(read_parts(path), world_from_file(path.suffix, up), str(path))
+    with np.errstate(all="ignore"):  # numbers out of range end as ones that are not finite, and those are refused
+        return Mesh(read_parts(path), world_from_file(path.suffix, up), str(path))
 
 
 def find_meshes(mesh_root: str | Path) -> dict[str, Path]:
@@ -241,23 +256,7 @@ def _interpolated(values: np.ndarray, corners: np.ndarray, barycentric: np.ndarr
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
+    """(N, 3) of length 1; 0 where there is no direction, which files say by 0 and by NaN."""
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.where(length > 0, vectors / np.where(length > 0, length, 1), 0)
-
-
-def _shared_materials(parts: Sequence[Part]) -> tuple[tuple[Material, ...], np.ndarray]:
-    """The different materials, and the index of each part's."""
-    grey = Material(np.full(3, srgb.to_linear(np.float32(GREY)), np.float32))
-    white = Material()
-    materials: list[Material] = []
-    known: dict[int, int] = {}
-    index = []
-    for part in parts:
-        material = part.material
-        if material is None:
-            material = grey if part.vertex_colors is None and part.face_colors is None else white
-        if id(material) not in known:
-            known[id(material)] = len(materials)
-            materials.append(material)
-        index.append(known[id(material)])
-    return tuple(materials), np.array(index)
+    known = np.isfinite(length) & (length > 0)
+    return np.where(known, vectors, 0) / np.where(known, length, 1)

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from . import srgb
 from .errors import InputError
 from .texture import Texture
 
 GREY = 0.8
 """sRGB value of a surface for which the file gives no colour at all."""
+
+
+LARGEST = 1e60
+"""No coordinate is larger: the fourth power, which areas squared are, must stay a number."""
+
+LARGEST_UV = 1e6
+"""No texture coordinate is larger: what is left behind the point would not tell two pixels apart."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,18 +58,25 @@ class Part:
     face_colors: np.ndarray | None = None
 
     def check(self, name: str) -> Part:
-        """Self, or InputError beginning with `name`: values that are not finite, lengths that do not agree."""
+        """Self, or InputError beginning with `name`: values that are out of range, lengths that do not agree."""
         count, faces = len(self.vertices), self.faces
         if len(faces) and not (faces.min() >= 0 and faces.max() < count):
             raise InputError(f"{name}: faces name vertices {faces.min()} to {faces.max()}, there are {count}")
-        if not np.isfinite(self.vertices[np.unique(faces)]).all():
+        used = self.vertices[np.unique(faces)]
+        if not np.isfinite(used).all():
             raise InputError(f"{name}: vertices that are not finite numbers")
+        if np.abs(used).max(initial=0) > LARGEST:
+            raise InputError(f"{name}: a vertex at {np.abs(used).max():.3g}, expected at most {LARGEST:g}")
         for what in ("uv", "normals", "vertex_colors"):
             values = getattr(self, what)
             if values is not None and len(values) != count:
                 raise InputError(f"{name}: {len(values)} {what} for {count} vertices")
-        if self.uv is not None and not np.isfinite(self.uv).all():
-            raise InputError(f"{name}: texture coordinates that are not finite numbers")
+        if self.uv is not None and not (np.abs(self.uv) <= LARGEST_UV).all():
+            raise InputError(f"{name}: texture coordinates that are not numbers up to {LARGEST_UV:g}")
+        factors = () if self.material is None else (self.material.factor,)
+        for colors in (self.vertex_colors, self.face_colors, *factors):
+            if colors is not None and not np.isfinite(colors).all():
+                raise InputError(f"{name}: colours that are not finite numbers")
         return self
 
     def transformed(self, matrix: np.ndarray) -> Part:
@@ -93,3 +109,21 @@ def fan(sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     first = (np.cumsum(sizes) - sizes)[polygon]
     step = np.arange(len(polygon)) - (np.cumsum(counts) - counts)[polygon]
     return np.stack([first, first + step + 1, first + step + 2], axis=1), polygon
+
+
+def shared_materials(parts: Sequence[Part]) -> tuple[tuple[Material, ...], np.ndarray]:
+    """The different materials, and the index of each part's."""
+    grey = Material(np.full(3, srgb.to_linear(np.float32(GREY)), np.float32))
+    white = Material()
+    materials: list[Material] = []
+    known: dict[int, int] = {}
+    index = []
+    for part in parts:
+        material = part.material
+        if material is None:
+            material = grey if part.vertex_colors is None and part.face_colors is None else white
+        if id(material) not in known:
+            known[id(material)] = len(materials)
+            materials.append(material)
+        index.append(known[id(material)])
+    return tuple(materials), np.array(index)

@@ -16,6 +16,10 @@ WRAPS = ("repeat", "mirror", "clamp")
 """What stands outside [0, 1]: the picture again, the picture mirrored, or its border."""
 
 
+LARGEST_TRANSFORM = 1e6
+"""Keeps pixel positions within whole numbers of 64 bits."""
+
+
 @dataclass(frozen=True, eq=False)
 class Texture:
     """An sRGB picture with the rules of its sampler.
@@ -38,6 +42,8 @@ class Texture:
     def __post_init__(self) -> None:
         if self.pixels.ndim != 3 or self.pixels.shape[2] != 3 or self.pixels.dtype != np.uint8 or not self.pixels.size:
             raise InputError(f"texture of shape {self.pixels.shape} {self.pixels.dtype}: expected (H, W, 3) uint8")
+        if self.transform is not None and not (np.abs(self.transform) <= LARGEST_TRANSFORM).all():
+            raise InputError(f"texture transform with values that are not numbers up to {LARGEST_TRANSFORM:g}")
         if not set(self.wrap) <= set(WRAPS):
             raise InputError(f"texture wrap {self.wrap}: expected of {', '.join(WRAPS)}")
 
@@ -58,17 +64,29 @@ class Texture:
             column = _wrapped(np.floor(x).astype(np.int64), width, self.wrap[0])
             row = _wrapped(np.floor(y).astype(np.int64), height, self.wrap[1])
             return self.pixels[row, column].astype(np.float32) / 255
-        left, top = np.floor(x - 0.5), np.floor(y - 0.5)
-        right_share = (x - 0.5 - left).astype(np.float32)[:, None]
-        lower_share = (y - 0.5 - top).astype(np.float32)[:, None]
+        x, y = x - 0.5, y - 0.5
+        left, top = np.floor(x), np.floor(y)
+        right_share = (x - left).astype(np.float32)[:, None]
+        lower_share = (y - top).astype(np.float32)[:, None]
         left, top = left.astype(np.int64), top.astype(np.int64)
         columns = [_wrapped(left + step, width, self.wrap[0]) for step in (0, 1)]
-        upper, lower = (self._row(_wrapped(top + step, height, self.wrap[1]), columns, right_share) for step in (0, 1))
-        return (upper + (lower - upper) * lower_share) / 255
+        upper, lower = (
+            self._row(_wrapped(top + step, height, self.wrap[1]) * width, columns, right_share) for step in (0, 1)
+        )
+        return _blend(upper, lower, lower_share) / 255
 
-    def _row(self, row: np.ndarray, columns: list[np.ndarray], right_share: np.ndarray) -> np.ndarray:
-        left, right = (self.pixels[row, column].astype(np.float32) for column in columns)
-        return left + (right - left) * right_share
+    def _row(self, start: np.ndarray, columns: list[np.ndarray], right_share: np.ndarray) -> np.ndarray:
+        flat = self.pixels.reshape(-1, 3)  # one index a pixel: twice as fast as two
+        left, right = (np.take(flat, start + column, axis=0).astype(np.float32) for column in columns)
+        return _blend(left, right, right_share)
+
+
+def _blend(first: np.ndarray, second: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """first + (second - first) * share, made in the memory of `second`."""
+    second -= first
+    second *= share
+    second += first
+    return second
 
 
 def _wrapped(index: np.ndarray, size: int, wrap: str) -> np.ndarray:
