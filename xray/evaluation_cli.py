@@ -33,6 +33,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--mesh_root", metavar="M", help="true meshes: adds the protocol `surface`")
     add("--surface", choices=METHODS, default="rays", help="how meshes are made (default: rays)")
     add("--no_emd", dest="emd", action="store_false", help="leave out the earth mover's distance")
+    add("--scorers", type=int, default=2, metavar="N", help="threads that write and score (default: 2)")
     add("--device", default="auto", help="cpu, cuda, ... (default: auto)")
 
 

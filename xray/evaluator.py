@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +47,7 @@ class Options:
       ema: averaged weights. seed, steps, solver: of the sampling. batch_size: samples at once.
       alignment: see `alignment.align`. mesh_root: true meshes, for the "surface" protocol.
       surface: how meshes are made; device: "cpu", "cuda", or "auto".
+      scorers: threads that write and score samples while the network makes the next ones.
     """
 
     data_root: str | None = None
@@ -62,9 +65,10 @@ class Options:
     surface: str = "rays"
     emd: bool = True
     device: str = "auto"
+    scorers: int = 2
 
     def __post_init__(self) -> None:
-        for name in ("max_samples", "steps", "batch_size"):
+        for name in ("max_samples", "steps", "batch_size", "scorers"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name} {value}: expected at least 1")
@@ -100,13 +104,17 @@ def evaluate(
     todo = [item for item in samples.items() if not results.finished(item[0])]
     if len(todo) < len(samples):
         log.info("%d of %d samples are finished already", len(samples) - len(todo), len(samples))
-    writer = _Writer(results, stage, dataset, options, meshes)
     mine = todo[state.process_index :: state.num_processes]
-    bar = tqdm(total=len(mine), desc=settings["kind"], unit="view", disable=not state.is_main_process)
-    for start in range(0, len(mine), options.batch_size):
-        writer.batch(dict(mine[start : start + options.batch_size]), predict)
-        bar.update(len(mine[start : start + options.batch_size]))
-    bar.close()
+    start = time.perf_counter()
+    with _Writer(results, stage, dataset, options, meshes) as writer:
+        bar = tqdm(total=len(mine), desc=settings["kind"], unit="view", disable=not state.is_main_process)
+        for first in range(0, len(mine), options.batch_size):
+            writer.batch(dict(mine[first : first + options.batch_size]), predict)
+            bar.update(len(mine[first : first + options.batch_size]))
+        bar.close()
+    if mine:
+        share = writer.network_seconds / (time.perf_counter() - start)
+        log.info("%.0f %% of the time was the network's", 100 * share)
     state.wait_for_everyone()
     failures = {name: reason for name, reason in results.failures().items() if name in samples}
     if state.is_main_process:
@@ -140,17 +148,23 @@ def choose(dataset: XRayDataset, max_samples: int | None, known: set[str] | None
 
 
 class _Writer:
-    """Makes, writes and scores samples."""
+    """Makes samples, and writes and scores them in threads of its own, so that the network does not wait."""
 
     def __init__(self, results: Results, stage: Stage, dataset: XRayDataset, options: Options, meshes: bool) -> None:
-        self.results, self.codec, self.dataset, self.options, self.meshes = (
-            results,
-            stage.codec,
-            dataset,
-            options,
-            meshes,
-        )
+        self.results, self.codec, self.dataset = results, stage.codec, dataset
+        self.options, self.meshes = options, meshes
         self.mesh_paths = find_meshes(options.mesh_root) if options.mesh_root else {}
+        self.network_seconds = 0.0
+        self._threads = ThreadPoolExecutor(options.scorers)
+        self._pending: deque[Future] = deque()
+
+    def __enter__(self) -> _Writer:
+        return self
+
+    def __exit__(self, kind, *_) -> None:
+        self._threads.shutdown(cancel_futures=kind is not None)
+        if kind is None:
+            self._collect(0)
 
     def batch(self, samples: dict[str, int], predict: Predict) -> None:
         """Predict some samples together; one that cannot be read is recorded and left out."""
@@ -164,12 +178,22 @@ class _Writer:
             return
         start = time.perf_counter()
         tensors = predict(torch.stack([item["image"] for item in items.values()]), list(items))
-        seconds = (time.perf_counter() - start) / len(items)
+        seconds = time.perf_counter() - start
+        self.network_seconds += seconds
+        self._collect(2 * self.options.scorers)
         for (name, item), tensor in zip(items.items(), tensors, strict=True):
-            try:
-                self._finish(name, item, tensor, seconds)
-            except InputError as error:
-                self.results.write_failure(name, str(error))
+            self._pending.append(self._threads.submit(self._attempt, name, item, tensor, seconds / len(items)))
+
+    def _collect(self, most: int) -> None:
+        """Wait until at most so many samples are unfinished; errors that are not an input's are raised here."""
+        while len(self._pending) > most:
+            self._pending.popleft().result()
+
+    def _attempt(self, name: str, item: dict, tensor: torch.Tensor, seconds: float) -> None:
+        try:
+            self._finish(name, item, tensor, seconds)
+        except InputError as error:
+            self.results.write_failure(name, str(error))
 
     def _finish(self, name: str, item: dict, tensor: torch.Tensor, seconds: float) -> None:
         """Write the files of a sample, and its row last."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,9 @@ point that is not finite, and of every point where the other cloud has none that
 
 GRID_POINTS = 100_000
 """Clouds from this size on are searched by a grid first; a tree is quicker to begin with."""
+
+
+_LOCK = threading.Lock()  # evaluation scores in threads; that kernels may load and start in several is nowhere promised
 
 
 @dataclass(frozen=True)
@@ -52,10 +56,11 @@ def _search(clouds: list[np.ndarray], ways, workers: int) -> list[tuple[np.ndarr
         return [sides[target].query(sides[source], workers) for source, target in ways]
     from .grid import Grid  # not before: its kernels load in a second
 
-    grid = Grid(*clouds)
+    with _LOCK:
+        grid = Grid(*clouds)
+        settled = [grid.nearest(source, target) for source, target in ways]
     results = []
-    for source, target in ways:
-        distance, index = grid.nearest(source, target)
+    for (source, target), (distance, index) in zip(ways, settled, strict=True):
         far = np.flatnonzero(index < 0)
         if len(far):
             distance[far], index[far] = _Tree(clouds[target]).query(_Tree(clouds[source][far]), workers)
