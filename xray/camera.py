@@ -122,7 +122,11 @@ def check_pose(matrix, name: str) -> np.ndarray:
     rotation = pose[:3, :3]
     if not np.isfinite(pose).all() or not np.array_equal(pose[3], (0, 0, 0, 1)):
         raise InputError(f"{name}: the pose must be finite with last row 0 0 0 1")
-    if np.abs(rotation @ rotation.T - np.eye(3)).max() > 1e-4 or np.linalg.det(rotation) < 0:
+    if (
+        np.abs(rotation).max() > 1.001
+        or np.abs(rotation @ rotation.T - np.eye(3)).max() > 1e-4
+        or np.linalg.det(rotation) < 0
+    ):
         raise InputError(f"{name}: the pose's 3 x 3 part is not a rotation")
     return pose
 

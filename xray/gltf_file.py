@@ -21,6 +21,9 @@ COLUMNS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
 READABLE = {"KHR_mesh_quantization", "KHR_texture_transform", "EXT_texture_webp", "EXT_mesh_gpu_instancing"}
 """Extensions that change positions or base colours, and that are read. KHR_materials_* need nothing."""
 
+MAX_BLANK = 2**24
+"""Values of an accessor without data, which are zeros: a broken count must not ask for all of the memory."""
+
 
 class GltfFile:
     """A .glb or .gltf with its buffers.
@@ -117,8 +120,11 @@ class GltfFile:
             columns, count = COLUMNS[accessor["type"]], accessor["count"]
         except KeyError as error:
             raise self.error(f"accessors[{index}] has an unknown or missing {error}") from None
-        values = np.zeros((count, columns), dtype)
-        if "bufferView" in accessor:
+        if "bufferView" not in accessor:
+            if not 0 <= count <= MAX_BLANK:
+                raise self.error(f"accessors[{index}] has {count} values and no data, expected at most {MAX_BLANK}")
+            values = np.zeros((count, columns), dtype)
+        else:
             values = self._strided(accessor["bufferView"], accessor.get("byteOffset", 0), dtype, count, columns)
         if "sparse" in accessor:
             sparse = accessor["sparse"]

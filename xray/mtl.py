@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,6 @@ def _beside(path: Path, name: str) -> Path | None:
     name = name.strip().strip('"').replace("\\", "/")
     last = name.rsplit("/", 1)[-1]
     for candidate in (name, last, f"../materials/textures/{last}"):
-        if (path.parent / candidate).is_file():
+        if os.path.isfile(path.parent / candidate):  # False, too, for names that the file system refuses
             return path.parent / candidate
     return None

@@ -39,10 +39,10 @@ def read_off(path: Path) -> list[Part]:
 
 def _part(prefix: str, vertex_lines: list[list[str]], face_lines: list[list[str]]) -> Part:
     sizes = np.array([int(words[0]) for words in face_lines], np.int64)
-    corner, source = fan(sizes)
     indices = [words[1 : 1 + size] for words, size in zip(face_lines, sizes, strict=True)]
     if any(len(words) != size for words, size in zip(indices, sizes, strict=True)):
         raise ValueError("a face with fewer indices than it says")
+    corner, source = fan(sizes)
     values = np.array([word for words in indices for word in words], dtype=np.int64)
     rows = np.array(vertex_lines, dtype=np.float64).reshape(len(vertex_lines), -1)
     columns = 3 + 3 * ("N" in prefix)

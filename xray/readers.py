@@ -4,32 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-import trimesh
-
 from .errors import InputError
 from .gltf import read_gltf
 from .obj import read_obj
 from .off import read_off
 from .part import Part
 from .ply import read_ply
+from .stl import read_stl
 
-
-def read_stl(path: Path) -> list[Part]:
-    """The part of an .stl file, text or binary; it has no colours.
-
-    Raises:
-      InputError: content that cannot be used.
-    """
-    try:
-        with path.open("rb") as stream:
-            mesh = trimesh.load_mesh(stream, file_type="stl", process=False)
-    except Exception as error:  # noqa: BLE001  a broken file makes trimesh raise anything; all of it is bad input
-        raise InputError(f"{path}: not readable as .stl ({type(error).__name__}: {str(error)[:100]})") from None
-    if not isinstance(mesh, trimesh.Trimesh) or not len(mesh.faces):
-        raise InputError(f"{path}: no triangles")
-    return [Part(np.array(mesh.vertices, np.float64), np.array(mesh.faces, np.int64))]
-
+UNREADABLE = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError, MemoryError)
+"""What a parser raises over values that no well-formed file has, where its reader did not put it better."""
 
 READERS = {
     ".glb": read_gltf,
@@ -47,4 +31,10 @@ def read_parts(path: Path) -> list[Part]:
     Raises:
       InputError: content that cannot be used; the message names the file.
     """
-    return READERS[path.suffix.lower()](path)
+    try:
+        return READERS[path.suffix.lower()](path)
+    except InputError:
+        raise
+    except UNREADABLE as error:
+        reason = " ".join(str(error).split())[:100]
+        raise InputError(f"{path}: not readable as {path.suffix} ({type(error).__name__}: {reason})") from None
