@@ -1,0 +1,99 @@
+"""Sampling against the loop of diffusers' StableVideoDiffusionPipeline, on one U-Net, at equal steps, in one run.
+
+python benchmarks/sampling.py [--config configs/diffusion.yaml] [--steps 2] [--repeats 3] [key=value ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from xray.build import make_model
+from xray.cli import entry
+from xray.codec import CHANNELS
+from xray.config import load_config
+from xray.models.denoiser import Condition
+from xray.models.tiny import make_scheduler
+from xray.sampler import euler, guided, layer_scales, noise_levels, starting_noise
+
+
+def ours(denoiser, condition: Condition, steps: int, shape: tuple[int, ...], device: str) -> torch.Tensor:
+    """As `build.sample_diffusion` does it, from the condition on."""
+    sigmas, deviation = noise_levels(make_scheduler(), steps)
+    x = starting_noise(shape, [0], deviation).to(device)
+    return euler(guided(denoiser, condition, layer_scales(1.0, 3.0, shape[0])), x, sigmas)
+
+
+def theirs(unet, condition: Condition, steps: int, shape: tuple[int, ...], device: str) -> torch.Tensor:
+    """The denoising loop of StableVideoDiffusionPipeline.__call__: doubled batch, scheduler's scaling and step."""
+    scheduler = make_scheduler()
+    scheduler.set_timesteps(steps, device=device)
+    latents = starting_noise(shape, [0], float(scheduler.init_noise_sigma)).to(device)
+    guidance = layer_scales(1.0, 3.0, shape[0]).to(device)[None, :, None, None, None]
+    image = condition.latent[:, None].expand(-1, shape[0], -1, -1, -1)
+    image = torch.cat([torch.zeros_like(image), image])
+    embedding = torch.cat([torch.zeros_like(condition.embedding), condition.embedding])
+    ids = torch.cat([condition.added_time_ids] * 2)
+    for step in scheduler.timesteps:
+        scaled = scheduler.scale_model_input(torch.cat([latents] * 2), step)
+        scaled = torch.cat([scaled, image], dim=2)
+        noise = unet(scaled, step, encoder_hidden_states=embedding, added_time_ids=ids, return_dict=False)[0]
+        without, with_image = noise.chunk(2)
+        latents = scheduler.step(without + guidance * (with_image - without), step, latents).prev_sample
+    return latents
+
+
+def seconds(run, device: str) -> float:
+    """Wall time of one call."""
+    start = time.perf_counter()
+    run()
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+@entry
+@torch.no_grad()
+def main(arguments: list[str] | None = None) -> None:
+    """Print the shortest times and their ratio."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", default=str(Path(__file__).parents[1] / "configs" / "diffusion.yaml"))
+    parser.add_argument("--steps", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("overrides", nargs="*")
+    options = parser.parse_args(arguments)
+    config = load_config(options.config, options.overrides)
+    denoiser = make_model(config).eval().to(options.device)
+    size, layers = config.codec.resolution, config.codec.layers
+    generator = torch.Generator().manual_seed(0)
+    condition = Condition(
+        torch.randn(1, 1, config.model.cross_attention_dim, generator=generator).to(options.device),
+        torch.randn(1, 4, size, size, generator=generator).to(options.device),
+        torch.tensor([[6.0, 127.0, 0.0]], device=options.device),
+    )
+    shape = (layers, CHANNELS, size, size)
+    runs = {
+        "here": lambda: ours(denoiser, condition, options.steps, shape, options.device),
+        "diffusers": lambda: theirs(denoiser.unet, condition, options.steps, shape, options.device),
+    }
+    difference = float((runs["here"]() - runs["diffusers"]()).abs().max())  # also warms up
+    times = {name: [] for name in runs}
+    for _ in range(options.repeats):
+        for name, run in runs.items():
+            times[name].append(seconds(run, options.device))
+    here, other = (min(values) for values in times.values())
+    sys.stdout.write(
+        f"{options.steps} steps: here {here:.2f} s, diffusers {other:.2f} s, ratio {here / other:.3f}; "
+        f"largest difference of the results {difference:.1e}\n"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
