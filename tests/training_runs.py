@@ -55,7 +55,7 @@ def launch(stage: str, data: Path, output: Path, *overrides: str, processes: int
     if processes > 1:
         module = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
     command = [sys.executable, *module, f"train_{stage}.py", *arguments(stage, data, output, *overrides)]
-    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", "ACCELERATE_USE_CPU": "true"}
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     with output.with_suffix(".log").open("a") as log:
         return subprocess.Popen(command, cwd=ROOT, env=env, stderr=log, stdout=log, start_new_session=True, **options)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedType
 from torch import nn
 
 from .codec import CHANNELS, Codec
@@ -100,12 +101,28 @@ def make_trainer(config: Config) -> Trainer:
     acceleration.set_compile(model, train.compile)
     dataset = make_dataset(config)
     conditioner = make_conditioner(config)
+    use_deepspeed = os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true"
     accelerator = Accelerator(
+        # Said outright, since accelerate joins processes without GPUs only when told that there are none.
+        cpu=not torch.cuda.is_available() and not use_deepspeed,
         mixed_precision={"fp32": "no"}.get(train.precision, train.precision),
         gradient_accumulation_steps=train.accumulation,
         log_with=list(train.trackers) or None,
         project_dir=config.output_dir,
     )
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if accelerator.num_processes != started:  # accelerate would train as many networks, each by itself, in silence
+        raise InputError(
+            f"{started} processes were started, accelerate sees {accelerator.num_processes}; "
+            "expected a launch that joins them (DeepSpeed and FSDP need GPUs for more than one)"
+        )
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+        # DeepSpeed steps and clips by itself, and wants to know what accelerate would read from a loader.
+        accelerator.state.deepspeed_plugin.deepspeed_config |= {
+            "train_micro_batch_size_per_gpu": train.batch_size,
+            "gradient_accumulation_steps": train.accumulation,
+            "gradient_clipping": train.max_grad_norm,
+        }
     texts = {
         checkpoint.CONFIG: to_yaml(config),
         checkpoint.CODEC: json.dumps(make_codec(config).to_dict(), indent=1) + "\n",
