@@ -11,7 +11,7 @@ import numpy as np
 from . import srgb
 from .axes import UP_OF_SUFFIX, world_from_file
 from .errors import InputError
-from .part import Part, shared_materials
+from .part import Part, joined, shared_materials
 from .readers import read_parts
 
 COLORS = ("texture", "face")
@@ -63,11 +63,11 @@ class Mesh:
         if not length.all():
             raise InputError(f"{name}: faces vanish in a box of side 1, so far away lies one of the vertices")
         self.face_normals = self._cross / length
-        self.vertex_normals = _unit(_joined(parts, "normals", counts, 3, 0.0)[used] @ rotation.T)
-        self.uv = _joined(parts, "uv", counts, 2, 0.0)[used]
-        self.vertex_colors = _joined(parts, "vertex_colors", counts, 3, 1.0)[used].astype(np.float32)
+        self.vertex_normals = _unit(joined(parts, "normals", counts, 3, 0.0)[used] @ rotation.T)
+        self.uv = joined(parts, "uv", counts, 2, 0.0)[used]
+        self.vertex_colors = joined(parts, "vertex_colors", counts, 3, 1.0)[used].astype(np.float32)
         face_counts = [len(part.faces) for part in parts]
-        self.face_colors = _joined(parts, "face_colors", face_counts, 3, 1.0)[keep].astype(np.float32)
+        self.face_colors = joined(parts, "face_colors", face_counts, 3, 1.0)[keep].astype(np.float32)
         names = ("normals", "vertex_colors", "face_colors")
         self._has = {name: any(getattr(part, name) is not None for part in parts) for name in names}
         self.materials, index = shared_materials(parts)
@@ -242,12 +242,6 @@ def _is_proper(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
 def _in_unit_box(vertices: np.ndarray) -> np.ndarray:
     low, high = vertices.min(0), vertices.max(0)
     return (vertices - (low + high) / 2) / (high - low).max()
-
-
-def _joined(parts: Sequence[Part], name: str, counts: list[int], columns: int, missing: float) -> np.ndarray:
-    rows = [getattr(part, name) for part in parts]
-    blank = [np.full((count, columns), missing) for count in counts]
-    return np.concatenate([empty if values is None else values for values, empty in zip(rows, blank, strict=True)])
 
 
 def _interpolated(values: np.ndarray, corners: np.ndarray, barycentric: np.ndarray) -> np.ndarray:

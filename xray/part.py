@@ -111,6 +111,13 @@ def fan(sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([first, first + step + 1, first + step + 2], axis=1), polygon
 
 
+def joined(parts: Sequence[Part], name: str, counts: list[int], columns: int, missing: float) -> np.ndarray:
+    """(V, columns) of a field of all parts one after another, `missing` where a part lacks it; `counts` are its rows."""
+    rows = [getattr(part, name) for part in parts]
+    blank = [np.full((count, columns), missing) for count in counts]
+    return np.concatenate([empty if values is None else values for values, empty in zip(rows, blank, strict=True)])
+
+
 def shared_materials(parts: Sequence[Part]) -> tuple[tuple[Material, ...], np.ndarray]:
     """The different materials, and the index of each part's."""
     grey = Material(np.full(3, srgb.to_linear(np.float32(GREY)), np.float32))
