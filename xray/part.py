@@ -112,7 +112,7 @@ def fan(sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def joined(parts: Sequence[Part], name: str, counts: list[int], columns: int, missing: float) -> np.ndarray:
-    """(V, columns) of a field of all parts one after another, `missing` where a part lacks it; `counts` are its rows."""
+    """(V, columns) of a field of all parts in a row, `missing` where a part lacks it; `counts` are its rows."""
     rows = [getattr(part, name) for part in parts]
     blank = [np.full((count, columns), missing) for count in counts]
     return np.concatenate([empty if values is None else values for values, empty in zip(rows, blank, strict=True)])
