@@ -79,6 +79,8 @@ def test_saved_meshes_stand_upright(tmp_path, suffix):
     assert len(mesh.faces) == len(surface.faces)
     up = 2 if suffix == "ply" else 1
     assert mesh.bounds.mean(0)[up] == pytest.approx(2, abs=0.02)
+    if suffix == "glb":  # linear light, beside a material: test_export.py
+        return
     colors = np.asarray(mesh.visual.vertex_colors)[:, :3] / 255
     assert np.abs(np.sort(colors, 0) - np.sort(surface.colors, 0)).max() < 0.01
 

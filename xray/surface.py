@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 
 from .camera import Camera
 from .errors import InputError
+from .gltf_writer import write_glb
 from .points import PointCloud, fit_camera, to_points
 from .representation import XRay
 from .storage import atomic_path
@@ -132,6 +133,8 @@ def patches(cloud: PointCloud, widths: np.ndarray) -> Surface:
 def save_mesh(path: str | Path, surface: Surface) -> None:
     """Write a mesh in the world frame: .glb and .obj y-up as their readers expect, .ply z-up.
 
+    Colours are of vertices: linear light in a .glb, as the format has it, and sRGB in the others.
+
     Raises:
       InputError: another suffix.
     """
@@ -141,8 +144,11 @@ def save_mesh(path: str | Path, surface: Surface) -> None:
         raise InputError(f"{path}: meshes are written as .glb, .obj or .ply")
     if kind != "ply":
         surface = Surface(to_y_up(surface.vertices), surface.faces, to_y_up(surface.normals), surface.colors)
-    mesh = surface.to_trimesh()
     with atomic_path(path) as partial:
+        if kind == "glb":
+            write_glb(partial, surface.vertices, surface.faces, surface.normals, surface.colors)
+            return
+        mesh = surface.to_trimesh()
         mesh.export(partial, file_type=kind, **{"vertex_normal" if kind == "ply" else "include_normals": True})
 
 

@@ -1,0 +1,68 @@
+"""One triangle mesh with vertex colours as a .glb.
+
+The format: https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+
+import numpy as np
+
+from . import srgb
+
+FLOAT, UNSIGNED_SHORT, UNSIGNED_INT = 5126, 5123, 5125
+ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER = 34962, 34963
+JSON_CHUNK, BINARY_CHUNK = b"JSON", b"BIN\0"
+
+
+def write_glb(
+    path: str | Path, vertices: np.ndarray, faces: np.ndarray, normals: np.ndarray, colors: np.ndarray
+) -> None:
+    """Write a mesh in the axes of the file (y up).
+
+    The format has vertex colours in linear light; 16 bits a channel keep the dark ones apart.
+
+    Args:
+      vertices, normals: (V, 3); faces: (F, 3) int; colors: (V, 3), sRGB in [0, 1].
+    """
+    linear = np.ones((len(vertices), 4))
+    linear[:, :3] = srgb.to_linear(np.clip(colors, 0, 1))
+    positions = vertices.astype("<f4")
+    arrays = [
+        ("POSITION", positions, FLOAT, "VEC3", ARRAY_BUFFER),
+        ("NORMAL", normals.astype("<f4"), FLOAT, "VEC3", ARRAY_BUFFER),
+        ("COLOR_0", np.rint(linear * 65535).astype("<u2"), UNSIGNED_SHORT, "VEC4", ARRAY_BUFFER),
+        ("indices", faces.reshape(-1, 1).astype("<u4"), UNSIGNED_INT, "SCALAR", ELEMENT_ARRAY_BUFFER),
+    ]
+    views, accessors, binary = [], [], b""
+    for number, (name, array, component, kind, target) in enumerate(arrays):
+        views.append({"buffer": 0, "byteOffset": len(binary), "byteLength": array.nbytes, "target": target})
+        accessor = {"bufferView": number, "componentType": component, "count": len(array), "type": kind}
+        if name == "POSITION":
+            accessor |= {"min": positions.min(0).tolist(), "max": positions.max(0).tolist()}
+        if name == "COLOR_0":
+            accessor["normalized"] = True
+        accessors.append(accessor)
+        binary += array.tobytes()  # every length is a multiple of 4, as the format asks
+    attributes = {name: number for number, (name, *_) in enumerate(arrays) if name != "indices"}
+    tree = {
+        "asset": {"version": "2.0", "generator": "xray"},
+        "scene": 0,
+        "scenes": [{"nodes": [0]}],
+        "nodes": [{"mesh": 0}],
+        "meshes": [{"primitives": [{"attributes": attributes, "indices": 3, "material": 0}]}],
+        "materials": [{"pbrMetallicRoughness": {"metallicFactor": 0, "roughnessFactor": 1}}],
+        "buffers": [{"byteLength": len(binary)}],
+        "bufferViews": views,
+        "accessors": accessors,
+    }
+    text = json.dumps(tree, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 4)
+    chunks = [
+        struct.pack("<I4s", len(chunk), kind) + chunk for kind, chunk in ((JSON_CHUNK, text), (BINARY_CHUNK, binary))
+    ]
+    content = b"".join(chunks)
+    Path(path).write_bytes(struct.pack("<4sII", b"glTF", 2, 12 + len(content)) + content)
