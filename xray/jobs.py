@@ -7,31 +7,17 @@ import os
 import signal
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Sized
-from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 
 from tqdm import tqdm
 
 from .errors import InputError, RunError
+from .outcome import Failure, attempt, describe
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 STARTUP_S = 600.0
 """Longest start of a worker: imports, and compiling kernels on the first run of a machine."""
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why one item has no result.
-
-    Attributes:
-      kind: "error" (the function raised), "timeout" or "died" (killed, crashed, left by exit).
-      reason: one line.
-    """
-
-    kind: str
-    reason: str
 
 
 def run_jobs(
@@ -81,24 +67,6 @@ def check_limits(workers: int, timeout_s: float | None) -> None:
         raise InputError(f"timeout of {timeout_s} s: expected a positive number")
     if workers == 0 and timeout_s is not None:
         raise InputError("a timeout needs workers of their own: give at least 1 worker, or no timeout")
-
-
-def describe(error: BaseException) -> str:
-    """One line for an error: an InputError's own words, else the type, the words and the place."""
-    words = " ".join(str(error).split())[:300]
-    if isinstance(error, InputError):
-        return words
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({os.path.basename(frames[-1].filename)}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {words}{place}"
-
-
-def attempt(function: Callable, item: object) -> object:
-    """The function's result, or a Failure with the reason of what it raised."""
-    try:
-        return function(item)
-    except Exception as error:  # noqa: BLE001  one item's failure is recorded, with its reason, and the rest goes on
-        return Failure("error", describe(error))
 
 
 def _run_here(function: Callable, items: Iterable, prepare: Callable | None) -> Iterator[tuple[object, object]]:
