@@ -1,6 +1,7 @@
 """Blender against our own renderer, ray caster and readers. Needs the environment that `--renderer blender` makes."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -34,11 +35,11 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
     return float((a & b).sum() / (a | b).sum())
 
 
-def agreement(mesh, uid: str, size: int, lit: bool) -> dict[str, list[float]]:
+def agreement(mesh, uid: str, size: int, lit: bool, program: str | None = None) -> dict[str, list[float]]:
     """For each view: IoU of either picture's alpha with the first layer, share of interior pixels within 2 of 255."""
     views = RenderSettings(VIEWS).views(uid)
     caster, everything = RayCaster(mesh.vertices, mesh.faces), list(range(VIEWS))
-    command = blender.find_blender()
+    command = blender.find_blender(program)
     light = "studio" if lit else "none"
     images = list(blender.pictures(command, mesh, views, everything, size, light))
     found: dict[str, list[float]] = {"blender": [], "raycast": [], "color": []}
@@ -68,6 +69,14 @@ def test_blender_and_our_renderer_cover_the_first_layer(uid):
 @pytest.mark.parametrize("uid", MESHES)
 def test_unlit_colours_are_those_of_the_xray(uid):
     found = agreement(load_mesh(MESHES[uid]), uid, SIZE, lit=False)
+    assert min(found["color"]) >= 0.99
+    assert min(found["blender"]) >= 0.995
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("blender") is None, reason="no program named blender")
+def test_an_external_blender_agrees_too():
+    found = agreement(load_mesh(MESHES["mug"]), "mug", SIZE, lit=False, program="blender")
     assert min(found["color"]) >= 0.99
     assert min(found["blender"]) >= 0.995
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -118,11 +119,17 @@ def pictures(
             [*command, str(SCENE_SCRIPT), "--", name], env=environment, capture_output=True, text=True, check=False
         )
         if done.returncode:
-            words = " ".join((done.stderr.strip() or done.stdout.strip()).splitlines()[-2:])
-            raise RuntimeError(f"Blender ended with status {done.returncode}: {words[-300:]}")
+            raise RuntimeError(f"Blender ended with status {done.returncode}: {_last_words(done.stdout + done.stderr)}")
         for index in indices:
             with Image.open(folder / views.names[index]) as image:
                 yield np.asarray(image.convert("RGBA"))
+
+
+def _last_words(output: str) -> str:
+    """The line of an output that says what went wrong: a Python error's last, else simply the last."""
+    lines = [line.strip() for line in output.splitlines() if line.strip() and "script failed" not in line]
+    errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line) and "Traceback" not in line]
+    return (errors or lines or ["it said nothing"])[-1][:300]
 
 
 def _write_mesh(folder: Path, mesh: Mesh) -> None:

@@ -113,9 +113,11 @@ def add_mesh(scene, folder: Path, job: dict) -> None:
     mesh.loops.foreach_set("vertex_index", faces.astype(np.int32).ravel())
     mesh.polygons.add(len(faces))
     mesh.polygons.foreach_set("loop_start", np.arange(0, faces.size, 3, dtype=np.int32))
+    if bpy.app.version < (4, 1, 0):  # later ones know the lengths from the starts, and normals without being asked
+        mesh.polygons.foreach_set("loop_total", np.full(len(faces), 3, np.int32))
+        mesh.use_auto_smooth = True
     mesh.polygons.foreach_set("material_index", arrays["material"].astype(np.int32))
-    uv = mesh.attributes.new("uv", "FLOAT2", "CORNER")
-    uv.data.foreach_set("vector", arrays["uv"].astype(np.float32).ravel())
+    mesh.uv_layers.new(name="uv").data.foreach_set("uv", arrays["uv"].astype(np.float32).ravel())
     tint = mesh.attributes.new("tint", "FLOAT_COLOR", "CORNER")
     rgba = np.ones((faces.size, 4), np.float32)
     rgba[:, :3] = arrays["tint"].reshape(-1, 3)
@@ -156,10 +158,10 @@ def make_material(name: str, texture: dict | None, folder: Path, light: str):
 
 
 def add_texture(nodes, links, texture: dict, folder: Path):
-    """Socket of a picture's colour at the corner attribute `uv`, under the sampler's rules."""
-    attribute = nodes.new("ShaderNodeAttribute")
-    attribute.attribute_name = "uv"
-    vector = attribute.outputs["Vector"]
+    """Socket of a picture's colour at the coordinates `uv`, under the sampler's rules."""
+    coordinates = nodes.new("ShaderNodeUVMap")
+    coordinates.uv_map = "uv"
+    vector = coordinates.outputs["UV"]
     image = bpy.data.images.load(str(folder / texture["file"]), check_existing=True)
     image.colorspace_settings.name = "sRGB"
     node = nodes.new("ShaderNodeTexImage")
