@@ -47,8 +47,9 @@ def test_guidance_rises_by_layer_and_is_skipped_where_it_does_nothing():
     calls = []
 
     def denoiser(x, sigma, condition):
-        calls.append(bool(condition.embedding.any()))
-        return x * 0 + condition.embedding.mean() + condition.latent.mean()
+        calls.extend(condition.embedding.flatten(1).any(1).tolist())
+        means = condition.embedding.mean((1, 2)) + condition.latent.mean((1, 2, 3))
+        return x * 0 + means[:, None, None, None, None]
 
     condition = Condition(torch.full((1, 1, 2), 2.0), torch.full((1, 4, 1, 1), 3.0), torch.zeros(1, 3))
     x, sigma = torch.zeros(1, 3, 8, 2, 2), torch.ones(1)
