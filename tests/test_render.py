@@ -169,7 +169,7 @@ def test_the_record_keeps_other_objects(tmp_path):
 
 
 def test_the_script_of_the_example_works_without_flags(tmp_path):
-    """In a copy of the tree, since it writes to example/dataset."""
+    """In a copy of the tree, since it writes to Data/example."""
     for name in ("xray", "preprocess"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "example/meshes").mkdir(parents=True)
@@ -182,4 +182,4 @@ def test_the_script_of_the_example_works_without_flags(tmp_path):
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(Path.home()), "PYTHONPATH": ":".join(sys.path)}
     result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
-    assert len(list((tmp_path / "example/dataset/images/jar").glob("*.png"))) == 8
+    assert len(list((tmp_path / "Data/example/images/jar").glob("*.png"))) == 8

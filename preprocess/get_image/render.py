@@ -30,7 +30,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=formatter)
     add = parser.add_argument
     add("--mesh_root", type=Path, default=ROOT / "example/meshes", help="folder of meshes")
-    add("--image_root", type=Path, default=ROOT / "example/dataset/images", help="folder to write to")
+    add("--image_root", type=Path, default=ROOT / "Data/example/images", help="folder to write to")
     add("--mesh_list", type=Path, help="JSON list of object ids: render only these")
     add("--num_views", type=int, default=default.num_views)
     add("--camera_distance", type=float, default=default.camera_distance)

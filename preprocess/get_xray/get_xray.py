@@ -26,8 +26,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--mesh_root", type=Path, default=ROOT / "example/meshes")
-    add("--image_root", type=Path, default=ROOT / "example/dataset/images")
-    add("--xray_root", type=Path, default=ROOT / "example/dataset/xrays")
+    add("--image_root", type=Path, default=ROOT / "Data/example/images")
+    add("--xray_root", type=Path, default=ROOT / "Data/example/xrays")
     add("--num_layers", type=int, default=default.layers)
     add("--resolution", type=int, default=default.resolution, help="rays on each side")
     add("--color", choices=COLORS, default=default.color)
