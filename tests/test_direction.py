@@ -13,7 +13,20 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LEVELS = (
     {"errors", "cli", "camera", "representation", "metrics"},
-    {"storage", "sparse", "manifest", "mesh", "texture", "raycast", "jobs", "capture", "render", "photo", "points"}
+    {
+        "storage",
+        "sparse",
+        "survey",
+        "manifest",
+        "mesh",
+        "texture",
+        "raycast",
+        "jobs",
+        "capture",
+        "render",
+        "photo",
+        "points",
+    }
     | {"surface", "images", "objects", "preprocess", "folder", "shards", "packing", "image_set", "scoring", "results"},
     {"codec", "dataset"},
     {"models", "sampler", "solvers"},
@@ -29,6 +42,7 @@ PREPROCESSING = (
     ROOT / "preprocess/get_xray/get_xray.py",
     ROOT / "scripts/pack_shards.py",
     ROOT / "scripts/merge_manifests.py",
+    ROOT / "scripts/scan_dataset.py",
 )
 
 

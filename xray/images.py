@@ -51,6 +51,18 @@ def foreground(picture: Image.Image) -> np.ndarray:
     return np.asarray(picture.getchannel("A")) >= 128
 
 
+def foreground_at_rays(picture: Image.Image, rays: int, name: str | Path) -> np.ndarray:
+    """(rays, rays) bool, the foreground of a square picture where the rays of the same view pass.
+
+    Pixel k i of a picture k times as large lies on ray i (`Camera.rays`). Raises InputError, beginning with `name`,
+    for a picture that is not square.
+    """
+    if picture.width != picture.height:
+        raise InputError(f"{name}: {picture.width} x {picture.height} pixels, expected a square picture")
+    pixel = np.arange(rays) * picture.width // rays
+    return foreground(picture)[pixel][:, pixel]
+
+
 def composite(picture: Image.Image, background: float) -> Image.Image:
     """The RGB picture over a grey of `background` in [0, 1], rounded to 8 bits. Alpha is straight, as PNG has it."""
     if not 0 <= background <= 1:

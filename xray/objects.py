@@ -14,7 +14,7 @@ import numpy as np
 from .camera import Camera, Views, load_views
 from .capture import FAR, NEAR, VERSION, capture_sparse
 from .errors import InputError
-from .images import foreground, load_rgba
+from .images import foreground_at_rays, load_rgba
 from .jobs import describe
 from .manifest import Row, read_manifest, write_manifest
 from .mesh import COLORS, NORMALS, load_mesh
@@ -192,7 +192,8 @@ class ObjectJob:
 
     def _view(self, row: Row, mesh, caster: RayCaster, camera: Camera) -> Row:
         settings = self.settings
-        picture = self._mask(self.image_root / row.object / f"{row.view}.png")
+        path = self.image_root / row.object / f"{row.view}.png"
+        picture = foreground_at_rays(load_rgba(path), settings.resolution, path)
         sparse, stats = capture_sparse(
             mesh, caster, camera, settings.layers, settings.color, settings.normals, settings.near, settings.far
         )
@@ -205,16 +206,6 @@ class ObjectJob:
             **asdict(stats),
         )
         return settings.judge(row)
-
-    def _mask(self, path: Path) -> np.ndarray:
-        """(resolution, resolution) bool, the picture's foreground at the rays. Pixel k i of a picture k times as
-        large lies on ray i (`Camera.rays`)."""
-        mask = foreground(load_rgba(path))
-        height, width = mask.shape
-        if height != width:
-            raise InputError(f"{path}: {width} x {height} pixels, expected a square picture")
-        pixel = np.arange(self.settings.resolution) * width // self.settings.resolution
-        return mask[pixel][:, pixel]
 
     def _finish(self, uid: str, rows: list[Row], previous: dict[str, Row], reused: int) -> Tally:
         if rows != list(previous.values()):
