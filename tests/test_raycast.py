@@ -97,6 +97,45 @@ def test_every_ray_crosses_a_closed_surface_an_even_number_of_times(name):
         assert_equal(shared, alone)
 
 
+def with_slivers(mesh, size):
+    """Every face cut in three by a corner at a distance of `size` of its longest sides from another corner."""
+    inner = mesh.vertices[mesh.faces] * np.array([1 - 2 * size, size, size])[:, None]
+    new = len(mesh.vertices) + np.arange(len(mesh.faces))
+    faces = [np.stack([mesh.faces[:, k], mesh.faces[:, (k + 1) % 3], new], axis=1) for k in range(3)]
+    return trimesh.Trimesh(np.concatenate([mesh.vertices, inner.sum(1)]), np.concatenate(faces), process=False)
+
+
+AIMED_AT = {
+    "subdivided box": subdivided_box(3),
+    "torus": CLOSED["torus"],
+    "annulus": CLOSED["annulus"],
+    "slivers of 1e-5": with_slivers(trimesh.creation.icosphere(subdivisions=2, radius=0.5), 1e-5),
+    "slivers of 1e-8": with_slivers(trimesh.creation.icosphere(subdivisions=2, radius=0.5), 1e-8),
+    "slivers of 1e-11": with_slivers(trimesh.creation.icosphere(subdivisions=2, radius=0.5), 1e-11),
+}
+
+
+@pytest.mark.parametrize("name", AIMED_AT)
+def test_rays_aimed_at_corners_and_edges_cross_an_even_number_of_times(name):
+    mesh = AIMED_AT[name]
+    assert mesh.is_watertight
+    caster = RayCaster(mesh.vertices, mesh.faces)
+    rng = np.random.default_rng(3)
+    one, two = (mesh.vertices[mesh.edges_unique[:, end]] for end in (0, 1))
+    share = rng.random((len(one), 1))
+    near = mesh.vertices + rng.normal(0, 1e-9, mesh.vertices.shape)
+    targets = np.concatenate([mesh.vertices, near, (one + two) / 2, one * share + two * (1 - share)])
+    places = [(1.5, 0, 0), (-1, 1, 0.25), (0, -1.5, 1.5), (0.25, 2, 2), *rng.normal(0, 1.5, (6, 3))]
+    hits = 0
+    for place in np.array(places)[np.abs(places).max(1) > 0.6]:
+        directions = targets - place
+        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+        total = caster.crossings(place, directions).total
+        assert not (total % 2).any()
+        hits += total.sum()
+    assert hits > 10_000
+
+
 def oracle(mesh, origin, directions):
     """By brute force in float64: (R, F) depth, inf where a ray misses a face; facing; and which rays are in doubt.
 

@@ -1,19 +1,23 @@
 """From the crossings that a traversal finds, in any order, to the ordered hits of every ray: Warp kernels."""
 
-from .crossing import distance, weigh
+from .crossing import BACK, DOUBT, FRONT, MISS, Face, distance, exact_side, face_from, side, weigh
 from .kernels import OPTIONS, wp
 
 wp.set_module_options(OPTIONS)
 
 MERGE_DISTANCE = wp.constant(wp.float64(1e-6))
-"""Two hits nearer than this that face the same way are one surface, given twice."""
+"""Two hits nearer than this that face the same way are one surface, given twice; but see `folds`."""
+
+BORDER = wp.constant(wp.float64(1.0 - 1e-9))
+"""Share of a face's weights on its border from which on a ray meets the border itself."""
 
 
 @wp.struct
 class Found:
     """Crossings in the order of discovery; `count` of them are asked for, the first `capacity` are stored.
 
-    A face index is stored as it is where d . normal < 0 (the face looks at the ray's start), else as ~index.
+    A face index is stored as it is where the face looks at the ray's start, else as ~index. What float64 cannot
+    decide is put aside as pairs of ray and face, for `decide`.
     """
 
     count: wp.array(dtype=wp.int32)  # (1,)
@@ -21,56 +25,59 @@ class Found:
     ray: wp.array(dtype=wp.int32)
     face: wp.array(dtype=wp.int32)
     depth: wp.array(dtype=wp.float64)
+    doubts: wp.array(dtype=wp.int32)  # (1,)
+    doubtful_ray: wp.array(dtype=wp.int32)
+    doubtful_face: wp.array(dtype=wp.int32)
     capacity: wp.int32
 
 
-@wp.struct
-class Face:
-    """A triangle relative to the rays' start: its corners and their cross products."""
-
-    index: wp.int32
-    a: wp.vec3d
-    b: wp.vec3d
-    c: wp.vec3d
-    bc: wp.vec3d
-    ca: wp.vec3d
-    ab: wp.vec3d
-
-
 @wp.func
-def face_from(
-    vertices: wp.array(dtype=wp.vec3d), faces: wp.array(dtype=wp.vec3i), index: wp.int32, origin: wp.vec3d
-) -> Face:
-    """One face of a mesh, seen from the rays' start."""
-    corner = faces[index]
-    face = Face()
-    face.index = index
-    face.a = vertices[corner[0]] - origin
-    face.b = vertices[corner[1]] - origin
-    face.c = vertices[corner[2]] - origin
-    face.bc = wp.cross(face.b, face.c)
-    face.ca = wp.cross(face.c, face.a)
-    face.ab = wp.cross(face.a, face.b)
-    return face
-
-
-@wp.func
-def record(found: Found, ray: wp.int32, d: wp.vec3d, face: Face, tolerance: wp.float64):
-    """Test one ray against one face and store the crossing ahead of its start."""
-    weights = weigh(d, face.bc, face.ca, face.ab, tolerance)
-    if weights[0] == wp.float64(0.0):
-        return
-    depth = distance(d, face.a, face.b, face.c, weights)
+def store(found: Found, ray: wp.int32, d: wp.vec3d, face: Face, sign: wp.int32):
+    """Add the crossing of a ray with a face, if it is ahead of the ray's start."""
+    depth = distance(d, face, weigh(d, face, sign))
     if depth > wp.float64(0.0):
         slot = wp.atomic_add(found.count, 0, 1)
         if slot < found.capacity:
             wp.atomic_add(found.per_ray, ray, 1)
             found.ray[slot] = ray
             found.depth[slot] = depth
-            if weights[0] > wp.float64(0.0):
+            if sign == BACK:
                 found.face[slot] = ~face.index
             else:
                 found.face[slot] = face.index
+
+
+@wp.func
+def record(found: Found, ray: wp.int32, d: wp.vec3d, face: Face, tolerance: wp.float64):
+    """Test one ray against one face; add the crossing, or put the pair aside."""
+    sign = side(d, face, tolerance)
+    if sign == MISS:
+        return
+    if sign == DOUBT:
+        slot = wp.atomic_add(found.doubts, 0, 1)
+        if slot < found.capacity:
+            found.doubtful_ray[slot] = ray
+            found.doubtful_face[slot] = face.index
+    else:
+        store(found, ray, d, face, sign)
+
+
+@wp.kernel
+def decide(
+    vertices: wp.array(dtype=wp.vec3d),
+    faces: wp.array(dtype=wp.vec3i),
+    origin: wp.vec3d,
+    directions: wp.array(dtype=wp.vec3d),
+    tolerance: wp.float64,
+    found: Found,
+):
+    """Settle the pairs that were put aside, exactly."""
+    item = wp.tid()
+    ray = found.doubtful_ray[item]
+    face = face_from(vertices, faces, found.doubtful_face[item], origin)
+    sign = exact_side(directions[ray], face, tolerance)
+    if sign != MISS:
+        store(found, ray, directions[ray], face, sign)
 
 
 @wp.kernel
@@ -96,14 +103,44 @@ def index_of(code: wp.int32) -> wp.int32:
 
 
 @wp.func
-def merges(depth: wp.array(dtype=wp.float64), face: wp.array(dtype=wp.int32), begin: int, end: int, item: int) -> bool:
-    """Whether sorted hit `item` is the surface of a hit kept in begin..end: near, and facing the same way."""
-    back = end - 1
-    while back >= begin and depth[item] - depth[back] < MERGE_DISTANCE:
-        if (face[back] < 0) == (face[item] < 0):
-            return True
-        back -= 1
-    return False
+def side_of(code: wp.int32) -> wp.int32:
+    """`FRONT` or `BACK` of a stored code."""
+    if code < 0:
+        return BACK
+    return FRONT
+
+
+@wp.func
+def share_at(vertices: wp.array(dtype=wp.vec3d), corners: wp.vec3i, others: wp.vec3i, weights: wp.vec3d) -> wp.float64:
+    """Share of the weights of one face's corners that lies on corners, by position, of another face."""
+    shared = wp.float64(0.0)
+    for corner in range(3):
+        for other in range(3):
+            if vertices[corners[corner]] == vertices[others[other]]:
+                shared += weights[corner]
+                break
+    return shared
+
+
+@wp.func
+def folds(
+    vertices: wp.array(dtype=wp.vec3d),
+    faces: wp.array(dtype=wp.vec3i),
+    origin: wp.vec3d,
+    d: wp.vec3d,
+    one: wp.int32,
+    two: wp.int32,
+) -> bool:
+    """Whether a ray meets two different faces (codes) at a corner or edge that both have: one sheet, crossed twice."""
+    here = faces[index_of(one)]
+    there = faces[index_of(two)]
+    if share_at(vertices, here, there, wp.vec3d(wp.float64(1.0))) > wp.float64(2.5):
+        return False  # the same face twice
+    weights = weigh(d, face_from(vertices, faces, index_of(one), origin), side_of(one))
+    if share_at(vertices, here, there, weights) < BORDER:
+        return False
+    weights = weigh(d, face_from(vertices, faces, index_of(two), origin), side_of(two))
+    return share_at(vertices, there, here, weights) >= BORDER
 
 
 @wp.kernel
@@ -112,7 +149,6 @@ def settle(
     faces: wp.array(dtype=wp.vec3i),
     origin: wp.vec3d,
     directions: wp.array(dtype=wp.vec3d),
-    tolerance: wp.float64,
     max_hits: int,
     start: wp.array(dtype=wp.int32),
     face: wp.array(dtype=wp.int32),
@@ -138,13 +174,18 @@ def settle(
         face[back + 1] = hold_face
     kept = begin
     for item in range(begin, end):
-        if not merges(depth, face, begin, kept, item):
+        merged = wp.bool(False)
+        back = kept - 1
+        while back >= begin and depth[item] - depth[back] < MERGE_DISTANCE and not merged:
+            if side_of(face[back]) == side_of(face[item]):
+                merged = not folds(vertices, faces, origin, directions[ray], face[item], face[back])
+            back -= 1
+        if not merged:
             depth[kept] = depth[item]
             face[kept] = face[item]
             kept += 1
     total[ray] = kept - begin
     for item in range(begin, wp.min(kept, begin + max_hits)):
-        face[item] = index_of(face[item])
-        hit = face_from(vertices, faces, face[item], origin)
-        weights = weigh(directions[ray], hit.bc, hit.ca, hit.ab, tolerance)
-        barycentric[item] = weights / (weights[0] + weights[1] + weights[2])
+        hit = face_from(vertices, faces, index_of(face[item]), origin)
+        barycentric[item] = weigh(directions[ray], hit, side_of(face[item]))
+        face[item] = hit.index

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from .camera import Camera
+from .crossing import face_from
 from .errors import InputError
-from .hits import Found, face_from, record, scatter, settle
+from .hits import Found, decide, record, scatter, settle
 from .kernels import OPTIONS, wp
 from .raster import project, sweep
 
@@ -59,7 +60,8 @@ class RayCaster:
     """A triangle mesh that rays are cast at. Closed surfaces are crossed an even number of times by every ray.
 
     Hits nearer to each other than 1e-6 that face the same way are one surface (coincident faces count once: the
-    nearer, then the lower face index, stays). Surfaces that face opposite ways both stay, however near.
+    nearer, then the lower face index, stays), unless the ray meets them where they join, at a corner or edge of both.
+    Surfaces that face opposite ways both stay, however near.
 
     Args:
       vertices: (V, 3) float64; coordinates near 1 are meant (the merging distance is absolute).
@@ -111,7 +113,7 @@ class RayCaster:
             inputs = [self._bvh.id, self._vertices, self._faces, *rays, found]
             wp.launch(_traverse, dim=len(directions), inputs=inputs, device=self._device)
 
-        return self._settle(self._find(len(directions), traverse), rays, max_hits)
+        return self._settle(self._find(rays, traverse), rays, max_hits)
 
     def view(self, camera: Camera, max_hits: int = 16) -> Crossings:
         """The crossings of a camera's rays, row by row: what `crossings` gives for them, several times faster."""
@@ -127,7 +129,7 @@ class RayCaster:
             inputs = [pixel, self._vertices, self._faces, *rays, width, height, found]
             wp.launch(sweep, dim=len(self._faces), inputs=inputs, device=self._device)
 
-        return self._settle(self._find(len(directions), sweep_faces), rays, max_hits)
+        return self._settle(self._find(rays, sweep_faces), rays, max_hits)
 
     def _rays(self, origin: np.ndarray, directions: np.ndarray) -> tuple:
         """The rays as kernels take them: origin, directions, and the tolerance of an edge function.
@@ -149,23 +151,29 @@ class RayCaster:
         upper = wp.array((upper + pad).astype(np.float32), dtype=wp.vec3, device=self._device)
         self._bvh = wp.Bvh(lower, upper)
 
-    def _find(self, count: int, launch: Callable[[Found], None]) -> Found:
-        """The crossings of `count` rays that a launch records, launched again with more room where it was short."""
+    def _find(self, rays: tuple, launch: Callable[[Found], None]) -> Found:
+        """The crossings that a launch records, launched again with more room where it was short."""
         while True:
-            found = self._room(count)
+            found = self._room(len(rays[1]))
             launch(found)
-            asked = int(found.count.numpy()[0])
+            doubts = int(found.doubts.numpy()[0])
+            if 0 < doubts <= self._capacity:
+                wp.launch(decide, dim=doubts, inputs=[self._vertices, self._faces, *rays, found], device=self._device)
+            asked = max(doubts, int(found.count.numpy()[0]))
             if asked <= self._capacity:
                 return found
             self._capacity = asked + asked // 4
 
     def _room(self, rays: int) -> Found:
+        def made(size: int, dtype=wp.int32):
+            return wp.empty(size, dtype=dtype, device=self._device)
+
         found = Found()
-        found.count = wp.zeros(1, dtype=wp.int32, device=self._device)
-        found.per_ray = wp.zeros(rays, dtype=wp.int32, device=self._device)
-        found.ray = wp.empty(self._capacity, dtype=wp.int32, device=self._device)
-        found.face = wp.empty(self._capacity, dtype=wp.int32, device=self._device)
-        found.depth = wp.empty(self._capacity, dtype=wp.float64, device=self._device)
+        found.count, found.doubts, found.per_ray = made(1), made(1), made(rays)
+        for array in (found.count, found.doubts, found.per_ray):
+            array.zero_()
+        found.ray, found.face, found.depth = (made(self._capacity, kind) for kind in (wp.int32, wp.int32, wp.float64))
+        found.doubtful_ray, found.doubtful_face = made(self._capacity), made(self._capacity)
         found.capacity = self._capacity
         return found
 
@@ -182,7 +190,7 @@ class RayCaster:
         total = wp.zeros(size, dtype=wp.int32, device=self._device)
         barycentric = wp.empty(count, dtype=wp.vec3d, device=self._device)
         wp.launch(scatter, dim=count, inputs=[found, cursor, face, depth], device=self._device)
-        inputs = [self._vertices, self._faces, *rays, max_hits, stretch]
+        inputs = [self._vertices, self._faces, *rays[:2], max_hits, stretch]
         wp.launch(settle, dim=size, inputs=inputs, outputs=[face, depth, total, barycentric], device=self._device)
         total = total.numpy()
         rays_of_layer = []
