@@ -108,6 +108,18 @@ def test_a_damaged_view_is_recorded_and_the_rest_goes_on(runs, tmp_path, capsys)
     assert "1 samples could not be made" in capsys.readouterr().out
 
 
+def test_true_meshes_add_a_protocol(runs, tmp_path):
+    for number in range(2):
+        trimesh.creation.icosphere(3, 1).export(tmp_path / f"ball{number}.ply")
+    shutil.rmtree(runs / "A" / "evaluate", ignore_errors=True)
+    assert evaluate(runs, "--mesh_root", str(tmp_path), "--max_samples", "2", "--alignment", "mean") == OK
+    summary = json.loads((runs / "A" / "evaluate" / "checkpoint-1" / "metrics.json").read_text())
+    assert set(summary["protocols"]) == {"author", "surface"}
+    assert summary["protocols"]["surface"]["mean"]["floor"] > summary["protocols"]["author"]["mean"]["floor"] > 0
+    (tmp_path / "ball1.ply").unlink()
+    assert evaluate(runs, "--mesh_root", str(tmp_path)) == FAILURES
+
+
 @pytest.mark.parametrize(
     ("flags", "reason"),
     [

@@ -21,7 +21,7 @@ from .dataset import XRayDataset
 from .errors import InputError
 from .mesh import find_meshes, load_mesh
 from .pictures import sheet
-from .points import save_ply, to_points
+from .points import PointCloud, save_ply, to_points
 from .representation import XRay
 from .results import Results
 from .scoring import sample_mesh, score_xray
@@ -171,6 +171,7 @@ class _Writer:
         items = {}
         for name, index in samples.items():
             try:
+                self._check_mesh(self.dataset.row(index).object)
                 items[name] = self.dataset[index]
             except InputError as error:
                 self.results.write_failure(name, str(error))
@@ -232,13 +233,13 @@ class _Writer:
         with atomic_path(self.results.path(name, ".png")) as partial:
             picture.save(partial)
 
-    def _surface(self, object_id: str):
-        """Points of the true mesh, where meshes were given."""
-        if not self.options.mesh_root:
-            return None
-        if object_id not in self.mesh_paths:
+    def _check_mesh(self, object_id: str) -> None:
+        if self.options.mesh_root and object_id not in self.mesh_paths:
             raise InputError(f"{self.options.mesh_root}: no mesh of object {object_id}")
-        return sample_mesh(load_mesh(self.mesh_paths[object_id]))
+
+    def _surface(self, object_id: str) -> PointCloud | None:
+        """Points of the true mesh, where meshes were given."""
+        return sample_mesh(load_mesh(self.mesh_paths[object_id])) if self.options.mesh_root else None
 
 
 def _finite(tensor: torch.Tensor) -> torch.Tensor:
