@@ -54,8 +54,9 @@ class Mesh:
         keep = _is_proper(vertices, faces)
         if not keep.any():
             raise InputError(f"{name}: no triangles, every face is degenerate")
-        used, faces = np.unique(faces[keep], return_inverse=True)
-        self.faces = faces.reshape(-1, 3).astype(np.int64)
+        used = np.zeros(len(vertices), bool)
+        used[faces[keep]] = True
+        self.faces = (np.cumsum(used) - 1)[faces[keep]]
         self.vertices = _in_unit_box(vertices[used])
         corners = self.vertices[self.faces]
         self._cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -232,11 +233,10 @@ def _styled(folder: str, names: list[str], mesh_root: Path) -> dict[str, str]:
 
 def _is_proper(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """(F,) bool, which faces have an area."""
-    corners = vertices[faces]
-    edges = corners - np.roll(corners, 1, axis=1)
-    longest = (edges * edges).sum(2).max(1)
-    twice_area = np.linalg.norm(np.cross(edges[:, 0], edges[:, 1]), axis=1)
-    return twice_area > SLIVER * longest
+    a, b, c = (vertices[corner] for corner in faces.T)
+    edges = (b - a, c - a, c - b)
+    longest = np.max([np.einsum("nk,nk->n", edge, edge) for edge in edges], axis=0)
+    return np.linalg.norm(np.cross(edges[0], edges[1]), axis=1) > SLIVER * longest
 
 
 def _in_unit_box(vertices: np.ndarray) -> np.ndarray:
