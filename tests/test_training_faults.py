@@ -8,7 +8,7 @@ import signal
 import pytest
 import torch
 from tiny_runs import make_data
-from training_runs import children, contents, launch, run
+from training_runs import children, contents, last_line, launch, run
 
 from xray.build import load_stage
 from xray.errors import InputError
@@ -31,10 +31,6 @@ def trained(data, tmp_path_factory):
 @pytest.fixture
 def output(trained, tmp_path):
     return shutil.copytree(trained, tmp_path / "out")
-
-
-def last_line(capsys) -> str:
-    return capsys.readouterr().err.strip().splitlines()[-1]
 
 
 def test_a_loss_that_is_not_finite_stops_with_step_and_samples(data, tmp_path, capsys):

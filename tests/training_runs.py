@@ -101,3 +101,8 @@ def assert_equal(first: Path, second: Path) -> None:
         if not (torch.equal(value, two[name]) if isinstance(value, torch.Tensor) else value == two[name])
     ]
     assert not different
+
+
+def last_line(capsys) -> str:
+    """Last line of stderr so far."""
+    return capsys.readouterr().err.strip().splitlines()[-1]

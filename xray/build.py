@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator, DistributedType
 from torch import nn
 
 from .codec import CHANNELS, Codec
-from .config import Config, flatten, load_config, to_yaml
+from .config import Config, load_config
 from .dataset import XRayDataset
 from .errors import InputError
 from .models.conditioner import Conditioner, load_conditioner, load_scheduler
@@ -22,10 +20,9 @@ from .models.unet import UNetShape, make_unet
 from .models.upsampler import Upsampler, to_model_space
 from .sampler import guided, layer_scales, noise_levels, starting_noise
 from .solvers import solver as solver_of
-from .training import acceleration, checkpoint
+from .training import checkpoint
 from .training.state import load_weights
 from .training.tasks import Denoising, Regression, added_time_ids
-from .training.trainer import Trainer
 
 
 def make_codec(config: Config) -> Codec:
@@ -87,54 +84,6 @@ def make_task(config: Config, conditioner: Conditioner) -> Denoising | Regressio
         weighting=loss.weighting,
         min_snr_gamma=loss.min_snr_gamma,
         miss_weight=loss.miss_weight,
-    )
-
-
-def make_trainer(config: Config) -> Trainer:
-    """Everything that a training needs, ready to run."""
-    train = config.train
-    acceleration.check_precision(train.precision)
-    acceleration.allow_tf32(train.tf32)
-    model = make_model(config)
-    acceleration.set_attention(model, train.attention)
-    acceleration.set_gradient_checkpointing(model, train.gradient_checkpointing)
-    acceleration.set_compile(model, train.compile)
-    dataset = make_dataset(config)
-    conditioner = make_conditioner(config)
-    use_deepspeed = os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true"
-    accelerator = Accelerator(
-        # Said outright, since accelerate joins processes without GPUs only when told that there are none.
-        cpu=not torch.cuda.is_available() and not use_deepspeed,
-        mixed_precision={"fp32": "no"}.get(train.precision, train.precision),
-        gradient_accumulation_steps=train.accumulation,
-        log_with=list(train.trackers) or None,
-        project_dir=config.output_dir,
-    )
-    started = int(os.environ.get("WORLD_SIZE", "1"))
-    if accelerator.num_processes != started:  # accelerate would train as many networks, each by itself, in silence
-        raise InputError(
-            f"{started} processes were started, accelerate sees {accelerator.num_processes}; "
-            "expected a launch that joins them (DeepSpeed and FSDP need GPUs for more than one)"
-        )
-    if accelerator.distributed_type == DistributedType.DEEPSPEED:
-        # DeepSpeed steps and clips by itself, and wants to know what accelerate would read from a loader.
-        accelerator.state.deepspeed_plugin.deepspeed_config |= {
-            "train_micro_batch_size_per_gpu": train.batch_size,
-            "gradient_accumulation_steps": train.accumulation,
-            "gradient_clipping": train.max_grad_norm,
-        }
-    texts = {
-        checkpoint.CONFIG: to_yaml(config),
-        checkpoint.CODEC: json.dumps(make_codec(config).to_dict(), indent=1) + "\n",
-    }
-    return Trainer(
-        accelerator,
-        make_task(config, conditioner),
-        model,
-        dataset,
-        config,
-        texts,
-        flatten(config),
     )
 
 

@@ -32,6 +32,6 @@ def train(stage: str, arguments: Sequence[str] | None = None) -> None:
     if options.dry_run:
         sys.stdout.write(to_yaml(config))
         return
-    from .build import make_trainer  # not before: a dry run and a mistyped key need no networks
+    from .trainer_setup import make_trainer  # not before: a dry run and a mistyped key need no networks
 
     make_trainer(config).run()

@@ -13,18 +13,21 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from ..errors import InputError, RunError
+from ..codec import CHANNELS
+from ..errors import RunError
 from . import checkpoint
 from .ema import Ema
+from .loader import Loader
 from .optimization import learning_rate, make_optimizer
 from .resume import take_up
 from .signals import StopWish
 from .state import State
 from .streams import Collate, Numbers, OrderedSamples, Streams
 from .tasks import Denoising, Regression
+from .validation import Validation, save_picture
 
 if TYPE_CHECKING:
     from ..schema import Config
@@ -42,6 +45,7 @@ class Trainer:
       dataset: items as `XRayDataset` gives them.
       config: the run's configuration; `texts`: files that go into every checkpoint.
       settings: {dotted key: value} of the configuration, for the trackers and for going on.
+      validation: what is made every `validate_every` steps.
     """
 
     def __init__(
@@ -53,9 +57,10 @@ class Trainer:
         config: Config,
         texts: dict[str, str],
         settings: dict[str, object],
+        validation: Validation | None = None,
     ):
         self.accelerator, self.task, self.dataset, self.config = accelerator, task, dataset, config
-        self.train, self.settings = config.train, settings
+        self.train, self.settings, self.validation = config.train, settings, validation
         self.directory = Path(config.output_dir)
         task.conditioner.to(accelerator.device)
         options = self.train
@@ -69,7 +74,6 @@ class Trainer:
         )
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
         self.state = State(accelerator, self.model, self.optimizer, Ema(self.model, options.ema_decay), texts)
-        self.unreadable = 0
 
     @property
     def global_batch(self) -> int:
@@ -101,12 +105,14 @@ class Trainer:
                 f"from step {progress.step} to {self.train.max_steps}: {self.accelerator.num_processes} processes x "
                 f"batch {self.train.batch_size} x {self.train.accumulation} micro-batches, {len(self.dataset)} views"
             )
-            batches = self._batches()
+            batches = iter(self._loader())
             saved = progress.step
             while progress.step < self.train.max_steps:
                 began = time.perf_counter()
                 loss, stop = self._step(batches, wish)
                 self._report(bar, loss, time.perf_counter() - began)
+                if self.validation and progress.step % self.train.validate_every == 0:
+                    self._validate()
                 if stop or progress.step % self.train.checkpoint_every == 0 or progress.step == self.train.max_steps:
                     self._save()
                     saved = progress.step
@@ -115,43 +121,6 @@ class Trainer:
                     break
         self.accelerator.end_training()
         return progress.step
-
-    def _batches(self) -> Iterator[dict]:
-        progress, train, codec = self.state.progress, self.train, self.config.codec
-        numbers = Numbers(
-            progress.samples,
-            (train.max_steps - progress.step) * train.accumulation,
-            train.batch_size,
-            self.accelerator.process_index,
-            self.accelerator.num_processes,
-        )
-        size = self.config.data.image_size
-        loader = DataLoader(
-            OrderedSamples(self.dataset, train.seed),
-            batch_sampler=numbers,
-            collate_fn=Collate((codec.layers, 8, codec.resolution, codec.resolution), (3, size, size)),
-            num_workers=self.config.data.num_workers,
-            pin_memory=self.accelerator.device.type == "cuda",
-        )
-        iterator = iter(loader)
-        while True:
-            try:
-                batch = next(iterator)
-            except StopIteration:
-                return
-            except RuntimeError as error:
-                if "DataLoader worker" not in str(error):
-                    raise
-                raise RunError(f"a data worker was lost ({' '.join(str(error).split())[:160]})") from error
-            yield self._checked(batch)
-
-    def _checked(self, batch: dict) -> dict:
-        for error in batch["errors"]:
-            if self.config.data.on_error == "stop":
-                raise InputError(f"{error} (data.on_error=skip leaves such samples out)")
-            self.unreadable += 1
-            log.warning("left out (%d so far in this process): %s", self.unreadable, error)
-        return batch
 
     def _step(self, batches: Iterator[dict], wish: StopWish) -> tuple[float, bool]:
         """One optimizer step: its loss over all processes, and whether any process was asked to stop."""
@@ -216,14 +185,48 @@ class Trainer:
                 "loss": loss,
                 "learning_rate": self.optimizer.param_groups[0]["lr"],
                 "samples_per_second": self.global_batch / seconds,
-                "unreadable": self.unreadable,
+                "unreadable": self.loader.unreadable,
             }
             self.accelerator.log(values, step=step)
+
+    def _validate(self) -> None:
+        """Every process takes part, since a sharded network needs them all; the main one logs."""
+        self.model.eval()
+        with self.state.ema.applied():
+            values, picture = self.validation(self.model, self.train.seed, self.accelerator.device)
+        self.model.train()
+        step = self.state.progress.step
+        self.accelerator.log({f"validation/{name}": value for name, value in values.items()}, step=step)
+        if self.accelerator.is_main_process:
+            save_picture(self.directory / "validation" / f"step-{step}.png", picture)
+            for tracker in self.accelerator.trackers:
+                if hasattr(tracker, "log_images"):
+                    tracker.log_images({"validation": picture[None]}, step=step, **_layout(tracker))
 
     def _save(self) -> None:
         self.state.save(checkpoint.path_of(self.directory, self.state.progress.step))
         if self.accelerator.is_main_process:
             checkpoint.prune(self.directory, self.train.keep_checkpoints)
+
+    def _loader(self) -> Loader:
+        progress, train, codec, data = self.state.progress, self.train, self.config.codec, self.config.data
+        xray_shape = (codec.layers, CHANNELS, codec.resolution, codec.resolution)
+        numbers = Numbers(
+            progress.samples,
+            (train.max_steps - progress.step) * train.accumulation,
+            train.batch_size,
+            self.accelerator.process_index,
+            self.accelerator.num_processes,
+        )
+        self.loader = Loader(
+            OrderedSamples(self.dataset, train.seed),
+            numbers,
+            Collate(xray_shape, (3, data.image_size, data.image_size)),
+            data.num_workers,
+            data.on_error,
+            pin_memory=self.accelerator.device.type == "cuda",
+        )
+        return self.loader
 
     def _say(self, text: str) -> None:
         if self.accelerator.is_main_process:
@@ -234,6 +237,10 @@ def _mean(losses: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
     """Mean over the samples that could be read; 0, with a gradient of 0, where there is none."""
     valid = valid.to(losses.device)
     return torch.where(valid, losses, 0).sum() / valid.sum().clamp(min=1)
+
+
+def _layout(tracker: object) -> dict[str, str]:
+    return {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
 
 
 def _flat_values(settings: dict[str, object]) -> dict[str, object]:
