@@ -39,7 +39,7 @@ def test_a_sample_is_the_encoded_file_and_the_composited_picture(root):
         (f"object{number:02d}", f"{view:03d}") for number in range(4) for view in range(3)
     ]
     for index in range(len(dataset)):
-        item, row = dataset[index], dataset.row(index)
+        item, row = dataset[index], dataset.rows[index]
         assert (item["object"], item["view"], item["index"]) == (row.object, row.view, index)
         xray = load_xray(root / "xrays" / row.object / f"{row.view}.npz")
         assert torch.equal(item["xray"], CODEC.encode(xray))
@@ -75,7 +75,7 @@ def test_only_accepted_rows_count(root):
     write_manifest(root / "manifest.csv", reversed(kept))
     dataset = XRayDataset(root, CODEC, "all")
     expected = [(row.object, row.view) for row in kept if row.accepted]
-    assert [(row.object, row.view) for row in dataset.rows] == expected == sorted(expected)
+    assert dataset.rows == expected == sorted(expected)
     write_manifest(root / "manifest.csv", [replace(row, status="rejected") for row in rows])
     with pytest.raises(InputError, match="none of 12 views is accepted"):
         XRayDataset(root, CODEC, "all")
@@ -193,3 +193,20 @@ def test_benchmark_finds_both_ways_equal_and_ours_faster():
         assert line.endswith("yes")
         # Far under what it is on an idle machine (5.5, 5 and 4 times): the tests may share theirs.
         assert float(re.findall(r"([\d.]+)x", line)[0]) > 2
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda text: text.replace("accepted", "fine", 1), "line 2: status 'fine'"),
+        (lambda text: text + "object09,000\n", "line 14: .* cut short"),
+        (lambda text: text.replace("status", "state"), "no column status"),
+        (lambda text: text[: text.index("\n") + 1], "none of 0 views is accepted"),
+        (lambda text: "", "no column object"),
+    ],
+)
+def test_a_damaged_manifest_is_named(root, change, reason):
+    write_manifest(root / "manifest.csv", scan(root))
+    (root / "manifest.csv").write_text(change((root / "manifest.csv").read_text()))
+    with pytest.raises(InputError, match=reason):
+        XRayDataset(root, CODEC, "all")

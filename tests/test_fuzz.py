@@ -17,7 +17,7 @@ from PIL import Image
 from xray.camera import Views, check_pose, load_views, sample_views
 from xray.errors import InputError
 from xray.images import load_rgba
-from xray.manifest import Row, read_manifest, write_manifest
+from xray.manifest import Row, accepted_views, read_manifest, write_manifest
 from xray.mesh import load_mesh
 from xray.shards import Entry, read_index, write_index
 from xray.storage import load_xray, save_xray
@@ -155,7 +155,7 @@ CHECKS: dict[str, Callable[[Path], object]] = {
     "stored.npz": lambda path: load_xray(path).validate(),
     "view.png": check_picture,
     "transforms.json": check_views,
-    "manifest.csv": read_manifest,
+    "manifest.csv": lambda path: (read_manifest(path), accepted_views(path)),
     "index.csv": read_index,
 }
 

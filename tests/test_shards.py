@@ -179,4 +179,4 @@ def test_damaged_shards_are_named(files, tmp_path):
     ):
         index.write_text(content)
         with pytest.raises(InputError, match=reason):
-            Shards(tmp_path).rows()
+            Shards(tmp_path).views()

@@ -13,7 +13,6 @@ from .codec import Codec
 from .errors import InputError
 from .folder import Folder
 from .images import composite, load_rgba, to_array
-from .manifest import Row
 from .representation import XRay
 from .shards import Shards
 from .storage import load_sparse
@@ -43,6 +42,8 @@ class XRayDataset(Dataset):
       image_size: pixels on each side.
       eval_fraction: share of the objects that are for testing, in [0, 1].
       background: grey in [0, 1] under the object.
+    `rows` are the samples' `manifest.View`s, sorted.
+
     Raises:
       InputError: no such folder, another layout, no accepted view, an empty split.
     """
@@ -66,47 +67,44 @@ class XRayDataset(Dataset):
         self.root, self.codec, self.split = Path(root), codec, split
         self.image_size, self.background = image_size, background
         self._parts = Shards(root) if Shards.are_at(root) else Folder(root)
-        rows = self._parts.rows()
-        accepted = sorted((row for row in rows if row.accepted), key=lambda row: (row.object, row.view))
+        accepted, total = self._parts.views()
         if not accepted:
-            raise InputError(f"{self.root}: none of {len(rows)} views is accepted, see its manifest")
+            raise InputError(f"{self.root}: none of {total} views is accepted, see its manifest")
         self.rows = accepted
+        objects = {view.object for view in accepted}
         if split != "all":
-            self.rows = [row for row in accepted if is_test(row.object, eval_fraction) == (split == "test")]
+            chosen = {name for name in objects if is_test(name, eval_fraction) == (split == "test")}
+            self.rows = [view for view in accepted if view.object in chosen]
         if not self.rows:
             raise InputError(
-                f"{self.root}: the {split} split is empty, {len(accepted)} views of "
-                f"{len({row.object for row in accepted})} objects at eval_fraction {eval_fraction}"
+                f"{self.root}: the {split} split is empty, {len(accepted)} views of {len(objects)} objects "
+                f"at eval_fraction {eval_fraction}"
             )
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> dict:
-        row = self.rows[index]
+        object_id, view = self.rows[index]
         return {
-            "xray": self._encoded(row),
+            "xray": self._encoded(index),
             "image": self.image(index),
-            "object": row.object,
-            "view": row.view,
+            "object": object_id,
+            "view": view,
             "index": index,
         }
 
-    def row(self, index: int) -> Row:
-        """The manifest's row of a sample."""
-        return self.rows[index]
-
     def image(self, index: int) -> torch.Tensor:
         """(3, image_size, image_size) float32 in [-1, 1]."""
-        source, name = self._parts.picture(self.rows[index].object, self.rows[index].view)
+        source, name = self._parts.picture(*self.rows[index])
         picture = composite(load_rgba(source, name), self.background)
         try:
             return torch.from_numpy(to_array(picture, self.image_size))
         except InputError as error:
             raise InputError(f"{name}: {error}") from None
 
-    def _encoded(self, row: Row) -> torch.Tensor:
-        source, name = self._parts.xray(row.object, row.view)
+    def _encoded(self, index: int) -> torch.Tensor:
+        source, name = self._parts.xray(*self.rows[index])
         sparse = load_sparse(source, name)
         try:
             fitted = self.codec.fit(sparse)  # before anything is expanded
@@ -116,7 +114,7 @@ class XRayDataset(Dataset):
 
     def xray(self, index: int, layers: int | None = None) -> XRay:
         """The stored X-Ray of a sample, not scaled: all layers by default, or the first ones."""
-        source, name = self._parts.xray(self.rows[index].object, self.rows[index].view)
+        source, name = self._parts.xray(*self.rows[index])
         sparse = load_sparse(source, name)
         layers = sparse.shape[0] if layers is None else layers
         if not 1 <= layers <= sparse.shape[0]:
@@ -127,4 +125,4 @@ class XRayDataset(Dataset):
         """The camera of a sample at `resolution` x `resolution` pixels; the default lens at the origin where the
         data set does not have the object's cameras.
         """
-        return self._parts.camera(self.rows[index].object, self.rows[index].view, resolution)
+        return self._parts.camera(*self.rows[index], resolution)

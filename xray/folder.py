@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .camera import Camera, load_views
 from .errors import InputError
-from .manifest import NAME, Row, read_manifest, scan
+from .manifest import NAME, View, accepted_views, scan
 
 
 class Folder:
@@ -20,10 +20,13 @@ class Folder:
         if not self.root.is_dir():
             raise InputError(f"{self.root}: no such folder")
 
-    def rows(self) -> list[Row]:
-        """Rows of the manifest; of the file names where there is none."""
+    def views(self) -> tuple[list[View], int]:
+        """The accepted views, sorted, and the number of all: of the manifest, or of the files where there is none."""
         path = self.root / NAME
-        return read_manifest(path) if path.is_file() else scan(self.root)
+        if path.is_file():
+            return accepted_views(path)
+        rows = scan(self.root)
+        return [View(row.object, row.view) for row in rows if row.accepted], len(rows)
 
     def picture(self, object_id: str, view: str) -> tuple[Path, str]:
         """What `images.load_rgba` reads, and its name in errors."""

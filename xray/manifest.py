@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import NamedTuple
 
 from .errors import InputError
 from .storage import atomic_path
@@ -58,6 +59,13 @@ class Row:
         return [_text(getattr(self, name)) for name in COLUMNS]
 
 
+class View(NamedTuple):
+    """What tells a view from the others."""
+
+    object: str
+    view: str
+
+
 COLUMNS = tuple(field.name for field in fields(Row))
 _INTEGERS = ("faces", "hits_beyond_layers", "hits_before_near", "hits_beyond_far")
 _NUMBERS = ("mask_iou", "camera_distance", "seconds")
@@ -100,15 +108,45 @@ def read_manifest(path: str | Path) -> list[Row]:
 
 def iterate_manifest(path: str | Path) -> Iterator[Row]:
     """As `read_manifest`, a row at a time."""
+    for number, header, cells in _lines(path):
+        yield _row(dict(zip(header, cells, strict=False)), f"{path}: line {number}")
+
+
+def accepted_views(path: str | Path) -> tuple[list[View], int]:
+    """The views that training reads, sorted, and the number of all rows. Millions of rows take seconds.
+
+    Raises InputError as `read_manifest`, but looks at nothing besides object, view and status.
+    """
+    views, total, names = [], 0, {}
+    for number, header, cells in _lines(path):
+        if not total:
+            wanted = [header.index(name) for name in ("object", "view", "status")]
+        total += 1
+        try:
+            object_id, view, status = [cells[column] for column in wanted]
+        except IndexError:
+            raise InputError(f"{path}: line {number}: not a row of a manifest (cut short)") from None
+        if status not in STATUSES:
+            raise InputError(f"{path}: line {number}: status {status!r}; see {', '.join(STATUSES)}")
+        if status == "accepted":  # each name is kept once: a large data set has few views and eight of an object
+            views.append(View(names.setdefault(object_id, object_id), names.setdefault(view, view)))
+    views.sort()
+    return views, total
+
+
+def _lines(path: str | Path) -> Iterator[tuple[int, list[str], list[str]]]:
+    """(line number, header, cells) of every line after the header that is not blank."""
     path = Path(path)
     try:
         with path.open(newline="", encoding="utf-8") as stream:
-            reader = csv.DictReader(stream, strict=True)
-            missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+            reader = csv.reader(stream, strict=True)
+            header = next(reader, [])
+            missing = [name for name in COLUMNS if name not in header]
             if missing:
                 raise InputError(f"{path}: no column {', '.join(missing)}; expected {','.join(COLUMNS)}")
             for cells in reader:
-                yield _row(cells, f"{path}: line {reader.line_num}")
+                if cells:
+                    yield reader.line_num, header, cells
     except FileNotFoundError:
         raise InputError(f"{path}: no such manifest") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:

@@ -16,7 +16,7 @@ from .errors import InputError
 from .folder import Folder
 from .images import load_rgba
 from .jobs import Failure, describe, run_jobs
-from .manifest import NAME, Row, write_manifest
+from .manifest import NAME, Row, read_manifest, scan, write_manifest
 from .shards import FOLDER, INDEX, Entry, read_index, write_index
 from .storage import atomic_path, load_sparse
 
@@ -137,7 +137,7 @@ def pack(root: Path, target: Path, views_per_shard: int, workers: int, overwrite
 
     Returns the exit status. A view that cannot be packed is a failed row of the target's manifest.
     """
-    rows = Folder(root).rows()
+    rows = read_manifest(root / NAME) if (root / NAME).is_file() else scan(root)
     plans = list(plan_shards(rows, views_per_shard))
     if not plans:
         raise InputError(f"{root}: none of {len(rows)} views is accepted, see its manifest")

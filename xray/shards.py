@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .camera import Camera, parse_views
 from .errors import InputError
-from .manifest import NAME, Row, read_manifest
+from .manifest import NAME, View, accepted_views
 from .storage import atomic_path
 
 FOLDER = "shards"
@@ -89,7 +89,7 @@ class Shards:
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
         self._entries = {
-            (entry.object, entry.view): entry for entry in read_index(self.root / FOLDER / INDEX) if not entry.error
+            View(entry.object, entry.view): entry for entry in read_index(self.root / FOLDER / INDEX) if not entry.error
         }
 
     @staticmethod
@@ -97,14 +97,14 @@ class Shards:
         """Whether a folder is a data set of shards."""
         return (Path(root) / FOLDER / INDEX).is_file()
 
-    def rows(self) -> list[Row]:
-        """Rows of the manifest. An accepted view that the index lacks is an InputError."""
+    def views(self) -> tuple[list[View], int]:
+        """The accepted views, sorted, and the number of all. One that the index lacks is an InputError."""
         path = self.root / NAME
-        rows = read_manifest(path)
-        for row in rows:
-            if row.accepted and (row.object, row.view) not in self._entries:
-                raise InputError(f"{path}: {row.object}/{row.view} is accepted, but not in {FOLDER}/{INDEX}")
-        return rows
+        views, total = accepted_views(path)
+        for view in views:
+            if view not in self._entries:
+                raise InputError(f"{path}: {view.object}/{view.view} is accepted, but not in {FOLDER}/{INDEX}")
+        return views, total
 
     def picture(self, object_id: str, view: str) -> tuple[bytes, str]:
         """What `images.load_rgba` reads, and its name in errors."""
