@@ -8,8 +8,8 @@ wp.set_module_options(OPTIONS)
 MERGE_DISTANCE = wp.constant(wp.float64(1e-6))
 """Two hits nearer than this that face the same way are one surface, given twice; but see `folds`."""
 
-BORDER = wp.constant(wp.float64(1.0 - 1e-9))
-"""Share of a face's weights on its border from which on a ray meets the border itself."""
+BORDER = wp.constant(wp.float64(1e-5))
+"""A ray nearer than this to a corner or edge meets it, for `folds`."""
 
 
 @wp.struct
@@ -111,15 +111,21 @@ def side_of(code: wp.int32) -> wp.int32:
 
 
 @wp.func
-def share_at(vertices: wp.array(dtype=wp.vec3d), corners: wp.vec3i, others: wp.vec3i, weights: wp.vec3d) -> wp.float64:
-    """Share of the weights of one face's corners that lies on corners, by position, of another face."""
-    shared = wp.float64(0.0)
+def shared_corners(vertices: wp.array(dtype=wp.vec3d), corners: wp.vec3i, others: wp.vec3i) -> wp.vec3d:
+    """1 for every corner of a face that is, by position, a corner of another face; else 0."""
+    shared = wp.vec3d()
     for corner in range(3):
         for other in range(3):
             if vertices[corners[corner]] == vertices[others[other]]:
-                shared += weights[corner]
-                break
+                shared[corner] = wp.float64(1.0)
     return shared
+
+
+@wp.func
+def from_shared(d: wp.vec3d, face: Face, sign: wp.int32, shared: wp.vec3d) -> wp.float64:
+    """Bound of the distance, within a face, between a crossing and the corner or edge of its shared corners."""
+    longest = wp.max(wp.length(face.a - face.b), wp.max(wp.length(face.b - face.c), wp.length(face.c - face.a)))
+    return (wp.float64(1.0) - wp.dot(weigh(d, face, sign), shared)) * longest
 
 
 @wp.func
@@ -132,15 +138,15 @@ def folds(
     two: wp.int32,
 ) -> bool:
     """Whether a ray meets two different faces (codes) at a corner or edge that both have: one sheet, crossed twice."""
-    here = faces[index_of(one)]
-    there = faces[index_of(two)]
-    if share_at(vertices, here, there, wp.vec3d(wp.float64(1.0))) > wp.float64(2.5):
-        return False  # the same face twice
-    weights = weigh(d, face_from(vertices, faces, index_of(one), origin), side_of(one))
-    if share_at(vertices, here, there, weights) < BORDER:
+    here = index_of(one)
+    there = index_of(two)
+    shared = shared_corners(vertices, faces[here], faces[there])
+    if shared[0] + shared[1] + shared[2] > wp.float64(2.5):
+        return False  # the same face, given twice
+    if from_shared(d, face_from(vertices, faces, here, origin), side_of(one), shared) > BORDER:
         return False
-    weights = weigh(d, face_from(vertices, faces, index_of(two), origin), side_of(two))
-    return share_at(vertices, there, here, weights) >= BORDER
+    shared = shared_corners(vertices, faces[there], faces[here])
+    return from_shared(d, face_from(vertices, faces, there, origin), side_of(two), shared) <= BORDER
 
 
 @wp.kernel
