@@ -171,7 +171,7 @@ class _Writer:
         items = {}
         for name, index in samples.items():
             try:
-                self._check_mesh(self.dataset.row(index).object)
+                self._check_mesh(self.dataset.rows[index].object)
                 items[name] = self.dataset[index]
             except InputError as error:
                 self.results.write_failure(name, str(error))
