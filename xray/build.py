@@ -21,6 +21,7 @@ from .models.upsampler import Upsampler, to_model_space
 from .sampler import guided, layer_scales, noise_levels, starting_noise
 from .solvers import solver as solver_of
 from .training import checkpoint
+from .training.cache import EncoderCache
 from .training.state import load_weights
 from .training.tasks import Denoising, Regression, added_time_ids
 
@@ -70,12 +71,14 @@ def make_model(config: Config) -> Denoiser | Upsampler:
         return Denoiser(make_unet(shape))
 
 
-def make_task(config: Config, conditioner: Conditioner) -> Denoising | Regression:
+def make_task(config: Config, conditioner: Conditioner, cache: EncoderCache | None = None) -> Denoising | Regression:
     """What the network is trained to do."""
     noise, loss = config.noise, config.loss
     factor = config.model.factor if config.stage == "upsampler" else 1
     if config.model.kind == "decoder":
-        return Regression(conditioner, factor, noise.low_max, noise.image_max, loss.hit_loss, loss.value_loss)
+        return Regression(
+            conditioner, factor, noise.low_max, noise.image_max, loss.hit_loss, loss.value_loss, cache=cache
+        )
     values = {key: value for key, value in asdict(noise).items() if key != "image_max"}
     return Denoising(
         conditioner,
@@ -84,6 +87,7 @@ def make_task(config: Config, conditioner: Conditioner) -> Denoising | Regressio
         weighting=loss.weighting,
         min_snr_gamma=loss.min_snr_gamma,
         miss_weight=loss.miss_weight,
+        cache=cache,
     )
 
 

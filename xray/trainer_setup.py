@@ -16,10 +16,11 @@ from .build import Stage, make_codec, make_conditioner, make_dataset, make_model
 from .config import Config, flatten, to_yaml
 from .dataset import XRayDataset
 from .errors import InputError
-from .models.conditioner import load_unet
+from .models.conditioner import Conditioner, load_unet
 from .models.denoiser import Denoiser
 from .models.unet import adapt
 from .training import acceleration, checkpoint
+from .training.cache import EncoderCache
 from .training.trainer import Trainer
 from .training.validation import SampleFn, Validation
 
@@ -44,7 +45,7 @@ def make_trainer(config: Config) -> Trainer:
     acceleration.set_attention(model, train.attention)
     acceleration.set_gradient_checkpointing(model, train.gradient_checkpointing)
     acceleration.set_compile(model, train.compile)
-    task = make_task(config, conditioner)
+    task = make_task(config, conditioner, make_cache(config, conditioner, accelerator.num_processes))
     validation = None
     if train.validate_every:
         stage = Stage(config, make_codec(config), 0, model, conditioner, accelerator.device)
@@ -94,6 +95,17 @@ def make_accelerator(config: Config) -> Accelerator:
             "gradient_clipping": train.max_grad_norm,
         }
     return accelerator
+
+
+def make_cache(config: Config, conditioner: Conditioner, processes: int) -> EncoderCache | None:
+    """The cache of the encoders' outputs, where the configuration names a folder for it."""
+    train, noise = config.train, config.noise
+    if not train.cache_dir:
+        return None
+    settings = f"{config.model.kind} {noise.image_mean} {noise.image_std} {noise.image_max}"
+    return EncoderCache(
+        train.cache_dir, train.cache_gib * 2**30 / processes, train.cache_variants, settings, conditioner
+    )
 
 
 def start_from_pretrained(model: nn.Module, pretrained: str, report: bool) -> None:

@@ -36,10 +36,18 @@ class Streams:
     """
 
     def __init__(self, seed: int, numbers: Sequence[int], device: str | torch.device = "cpu", purpose: int = TRAIN):
+        self._start([seed_of(seed, purpose, int(number)) for number in numbers], device)
+
+    @classmethod
+    def of(cls, seeds: Sequence[int], device: str | torch.device = "cpu") -> Streams:
+        """Streams with seeds of their own, whatever the run."""
+        streams = cls.__new__(cls)
+        streams._start(seeds, device)
+        return streams
+
+    def _start(self, seeds: Sequence[int], device: str | torch.device) -> None:
         self.device = torch.device(device)
-        self._generators = [
-            torch.Generator(self.device).manual_seed(seed_of(seed, purpose, int(number))) for number in numbers
-        ]
+        self._generators = [torch.Generator(self.device).manual_seed(seed) for seed in seeds]
 
     def normal(self, *shape: int) -> torch.Tensor:
         """(B, *shape) unit normal."""

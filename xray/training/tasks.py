@@ -13,6 +13,7 @@ from ..models.conditioner import Conditioner
 from ..models.denoiser import Condition, Denoiser, loss_weight, min_snr_weight
 from ..models.losses import denoising_loss, regression_loss
 from ..models.upsampler import Upsampler
+from .cache import EncoderCache
 from .streams import Streams
 
 
@@ -39,6 +40,7 @@ class Denoising:
     weighting: str = "published"
     min_snr_gamma: float = 5.0
     miss_weight: float = 1.0
+    cache: EncoderCache | None = None
 
     def loss(self, model: Denoiser, xray: torch.Tensor, images: torch.Tensor, streams: Streams) -> torch.Tensor:
         """(B,) losses of clean X-Rays (B, L, 8, h, w) and images (B, 3, S, S) in [-1, 1]."""
@@ -59,15 +61,21 @@ class Denoising:
 
     def condition(self, images: torch.Tensor, streams: Streams) -> Condition:
         """Embedding of the clean image, latent of the noisy one, each zeroed at random: u < 2p, p <= u < 3p."""
-        strength = (self.image_mean + self.image_std * streams.normal()).exp()
-        noisy = images + strength[:, None, None, None] * streams.normal(*images.shape[1:])
+        encoded = self.cache.encode(images, streams, self.encode) if self.cache else self.encode(images, streams)
         u, p = streams.uniform(), self.dropout
         keep_embedding, keep_latent = u >= 2 * p, (u < p) | (u >= 3 * p)
         return Condition(
-            embedding=self.conditioner.embed(images) * keep_embedding[:, None, None],
-            latent=self.conditioner.encode(noisy) * keep_latent[:, None, None, None],
-            added_time_ids=added_time_ids(self.fps, self.motion_bucket, strength),
+            embedding=encoded["embedding"] * keep_embedding[:, None, None],
+            latent=encoded["latent"] * keep_latent[:, None, None, None],
+            added_time_ids=added_time_ids(self.fps, self.motion_bucket, encoded["strength"]),
         )
+
+    def encode(self, images: torch.Tensor, streams: Streams) -> dict[str, torch.Tensor]:
+        """Embedding of the images, latent of the images plus noise, and the noise's strength (B,)."""
+        strength = (self.image_mean + self.image_std * streams.normal()).exp()
+        noisy = images + strength[:, None, None, None] * streams.normal(*images.shape[1:])
+        embedding, latent = self.conditioner.embed(images), self.conditioner.encode(noisy)
+        return {"embedding": embedding, "latent": latent, "strength": strength}
 
 
 @dataclass(frozen=True)
@@ -80,14 +88,20 @@ class Regression:
     image_max: float = 0.2
     hit_loss: float = 1.0
     value_loss: float = 1.0
+    cache: EncoderCache | None = None
 
     def loss(self, model: Upsampler, xray: torch.Tensor, images: torch.Tensor, streams: Streams) -> torch.Tensor:
         """(B,) losses of clean X-Rays (B, L, 8, R, R) and images (B, 3, S, S) in [-1, 1]."""
         low = noisy_low(xray, self.factor, self.low_max, streams)
+        encoded = self.cache.encode(images, streams, self.encode) if self.cache else self.encode(images, streams)
+        condition = Condition(embedding=None, latent=encoded["latent"])
+        return regression_loss(model(low, condition), xray, self.hit_loss, self.value_loss)
+
+    def encode(self, images: torch.Tensor, streams: Streams) -> dict[str, torch.Tensor]:
+        """Latent of the images plus noise of a strength uniform in [0, image_max)."""
         strength = self.image_max * streams.uniform()
         noisy = images + strength[:, None, None, None] * streams.normal(*images.shape[1:])
-        condition = Condition(embedding=None, latent=self.conditioner.encode(noisy))
-        return regression_loss(model(low, condition), xray, self.hit_loss, self.value_loss)
+        return {"latent": self.conditioner.encode(noisy)}
 
 
 def noisy_low(xray: torch.Tensor, factor: int, largest: float, streams: Streams) -> torch.Tensor:
