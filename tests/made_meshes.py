@@ -123,3 +123,39 @@ class GltfWriter:
         parts = [struct.pack("<4sII", b"glTF", 2, total), struct.pack("<I4s", len(text), b"JSON"), text]
         path.write_bytes(b"".join([*parts, struct.pack("<I4s", len(binary), b"BIN\0"), binary]))
         return path
+
+
+def rigged(path: Path) -> tuple[Path, np.ndarray]:
+    """The chiral solid with a skin of two joints and a morph target; and its triangles (F, 3, 3) as they stand."""
+    writer, solid = GltfWriter(), chiral()
+    rest = np.array(solid.vertices, np.float32)
+    target = np.zeros_like(rest)
+    target[:, 2] = 0.5 * (rest[:, 0] > 0.9)
+    share = np.clip(rest[:, 0], 0, 1)
+    weights = np.column_stack([1 - share, share, 0 * share, 0 * share])
+    bind = np.eye(4)
+    bind[0, 3] = 1.0  # the second joint was bound at x = 1
+    inverse = np.stack([np.eye(4), np.linalg.inv(bind)])
+    turn = trimesh.transformations.rotation_matrix(0.6, (0, 0, 1))
+    quaternion = trimesh.transformations.quaternion_from_matrix(turn)[[1, 2, 3, 0]].tolist()
+    mesh = writer.mesh(
+        rest,
+        solid.faces,
+        JOINTS_0=writer.array(np.tile([0, 1, 0, 0], (len(rest), 1)), "uint8"),
+        WEIGHTS_0=writer.array(weights),
+    )
+    writer.tree["meshes"][mesh]["primitives"][0]["targets"] = [{"POSITION": writer.array(target)}]
+    writer.tree["meshes"][mesh]["weights"] = [0.4]
+    hand = writer.node(root=False, translation=[1, 0.2, 0], rotation=quaternion)
+    arm = writer.node(translation=[0, 0, 0.3], children=[hand])
+    matrices = writer.add("accessors", {"componentType": 5126, "count": 2, "type": "MAT4"})
+    stored = inverse.transpose(0, 2, 1).astype(np.float32)
+    writer.tree["accessors"][matrices]["bufferView"] = writer.view(stored.tobytes())
+    writer.tree["skins"] = [{"joints": [arm, hand], "inverseBindMatrices": matrices}]
+    writer.node(mesh=mesh, skin=0)
+    arm_world, hand_local = np.eye(4), turn.copy()
+    arm_world[2, 3], hand_local[:3, 3] = 0.3, (1, 0.2, 0)
+    posed = np.stack([arm_world, arm_world @ hand_local]) @ inverse
+    matrix = np.einsum("vk,kij->vij", weights[:, :2], posed)
+    points = np.column_stack([rest + 0.4 * target, np.ones(len(rest))])
+    return writer.save(path), np.einsum("vij,vj->vi", matrix, points)[:, :3][solid.faces]

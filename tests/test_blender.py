@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_meshes import GltfWriter, chiral, triangles
+from made_meshes import GltfWriter, chiral, rigged, triangles
 from PIL import Image
 from scipy import ndimage
 from scipy.spatial import cKDTree
@@ -107,12 +107,13 @@ def test_unlit_colours_under_every_sampler_rule(tmp_path):
 @needs_blender
 @pytest.mark.slow
 def test_blenders_own_importers_place_files_as_we_do(tmp_path):
-    """Axes, node transforms, instances and mirrors, read twice by code that has nothing in common."""
+    """Axes, node transforms, instances, mirrors and skins, read twice by code that has nothing in common."""
     solid = chiral()
     paths = [tmp_path / f"solid{suffix}" for suffix in (".glb", ".obj", ".ply", ".stl")]
     for path in paths:
         solid.export(path)
     paths += [path for path in MESHES.values() if path.suffix in (".glb", ".obj", ".ply")]
+    paths.append(rigged(tmp_path / "rigged.glb")[0])
     (python,) = blender.find_blender()
     command = [python, Path(__file__).with_name("blender_import.py"), *paths]
     output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import trimesh
-from made_meshes import Y_UP_FROM_Z_UP, GltfWriter, chiral, triangles, volume
+from made_meshes import Y_UP_FROM_Z_UP, GltfWriter, chiral, rigged, triangles, volume
 
 from xray.axes import UP_OF_SUFFIX, WORLD_FROM_UP, world_from_file
 from xray.errors import InputError
@@ -100,6 +100,15 @@ def test_gltf_instancing_and_strips_and_sparse_and_quantised(tmp_path):
     assert levels == [4, 4, 4, 3]
     assert len(mesh.faces) == 7
     assert np.allclose(mesh.face_normals, (0, 0, 1))
+
+
+def test_skins_and_morph_targets_stand_as_their_nodes_do(tmp_path):
+    path, expected = rigged(tmp_path / "rigged.glb")
+    mesh = load_mesh(path, up="z")
+    flat = expected.reshape(-1, 3)
+    faces = np.arange(len(flat)).reshape(-1, 3)
+    found = np.abs(mesh.vertices[mesh.faces] - normalised(flat)[faces]).max()
+    assert found < 1e-6
 
 
 def test_the_longest_side_is_one_and_the_centre_is_the_origin():

@@ -62,7 +62,9 @@ class Part:
         count, faces = len(self.vertices), self.faces
         if len(faces) and not (faces.min() >= 0 and faces.max() < count):
             raise InputError(f"{name}: faces name vertices {faces.min()} to {faces.max()}, there are {count}")
-        used = self.vertices[np.unique(faces)]
+        named = np.zeros(count, bool)
+        named[faces] = True
+        used = self.vertices[named]
         if not np.isfinite(used).all():
             raise InputError(f"{name}: vertices that are not finite numbers")
         if np.abs(used).max(initial=0) > LARGEST:
