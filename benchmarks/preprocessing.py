@@ -137,6 +137,22 @@ def scale(workers: list[int], objects: int, faces: int, folder: Path) -> None:
         )
 
 
+def memory(faces: list[int], folder: Path) -> None:
+    """Peak of one worker after objects of growing size, each taken three times: bounded by one object."""
+    views = Views(0.8575560450553894, ("000.png",), sample_views(1, np.random.default_rng(1)))
+    (folder / "images/object").mkdir(parents=True, exist_ok=True)
+    (folder / "images/object/transforms.json").write_text(views.to_json())
+    Image.new("RGBA", (512, 512), (200, 200, 200, 255)).save(folder / "images/object/000.png")
+    job = ObjectJob(Settings(), folder / "images", folder / "xrays", overwrite=True)
+    say("peak memory of a worker", "MiB after 1", "2", "3 objects")
+    for count in faces:
+        path = folder / f"shells_{count}.glb"
+        if not path.exists():
+            write_shells(path, count)
+        tallies = [tally for _, tally in run_jobs(job, [("object", path)] * 3, 1, prepare=job.prepare)]
+        say(f"  {count} faces", *(f"{tally.peak_mib:.0f}" for tally in tallies))
+
+
 @cli.entry
 def main(arguments: list[str] | None = None) -> int:
     """Print the tables."""
@@ -149,7 +165,9 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         for faces in flags.faces:
             compare(faces, Path(folder), flags.rounds)
-        scale(flags.workers, flags.objects, 40_000, Path(folder))
+        memory(flags.faces, Path(folder))
+        if flags.workers:
+            scale(flags.workers, flags.objects, 40_000, Path(folder))
     return cli.OK
 
 

@@ -4,7 +4,8 @@ Rays of one picture start at one point and lie on a grid, so a face can only be 
 its projection. Going through the faces, and not through the rays, needs no tree and visits no box in vain.
 """
 
-from .hits import Found, face_from, record
+from .crossing import face_from
+from .hits import Found, record
 from .kernels import OPTIONS, wp
 
 wp.set_module_options(OPTIONS)
