@@ -199,7 +199,7 @@ def test_benchmark_finds_both_ways_equal_and_ours_faster():
     ("change", "reason"),
     [
         (lambda text: text.replace("accepted", "fine", 1), "line 2: status 'fine'"),
-        (lambda text: text + "object09,000\n", "line 14: .* cut short"),
+        (lambda text: text + "object09,000\n", "line 14: .*cut short"),
         (lambda text: text.replace("status", "state"), "no column status"),
         (lambda text: text[: text.index("\n") + 1], "none of 0 views is accepted"),
         (lambda text: "", "no column object"),
