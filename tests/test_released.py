@@ -17,18 +17,15 @@ from xray.storage import load_xray
 
 ROOT = Path(__file__).parents[1]
 RELEASED = ROOT.parent / "shared/reference/dataset"
+MESHES = find_meshes(ROOT / "example/meshes")
 FILES = sorted(RELEASED.glob("xrays/*/*.npz"))
 needs_released = pytest.mark.skipif(not FILES, reason=f"the released example data are not at {RELEASED}")
 
 
-def ours() -> list[XRay]:
-    found = []
-    for number, path in enumerate(find_meshes(ROOT / "example/meshes").values()):
-        mesh = load_mesh(path)
-        pose = sample_views(1, np.random.default_rng(number))[0]
-        caster = RayCaster(mesh.vertices, mesh.faces)
-        found.append(capture(mesh, caster, Camera(256, 256, world_from_camera=pose))[0])
-    return found
+def ours(path: Path) -> XRay:
+    mesh = load_mesh(path)
+    pose = sample_views(1, np.random.default_rng(len(path.stem)))[0]
+    return capture(mesh, RayCaster(mesh.vertices, mesh.faces), Camera(256, 256, world_from_camera=pose))[0]
 
 
 def tilt_deg(xray: XRay, points: np.ndarray) -> float:
@@ -64,9 +61,9 @@ def check_channels(xray: XRay) -> None:
     assert max(away) > 0.5  # never turned to the viewer: backs are stored as backs
 
 
-@pytest.mark.parametrize("number", range(6))
-def test_our_channels(number):
-    check_channels(ours()[number])
+@pytest.mark.parametrize("uid", MESHES)
+def test_our_channels(uid):
+    check_channels(ours(MESHES[uid]))
 
 
 @needs_released
