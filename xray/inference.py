@@ -13,6 +13,7 @@ from PIL import Image
 
 from .camera import DISTANCE, Camera, look_at
 from .errors import InputError
+from .evaluation import OUTPUT
 from .images import MAX_PIXELS, UNREADABLE
 from .photo import prepare
 from .pictures import frame_of, sheet, splat
@@ -102,14 +103,14 @@ class Imaginer:
     """Both pipelines and what they are run with.
 
     Args:
-      model: of the first stage: a training's folder, a saved pipeline or a hub name.
+      model: of the first stage: an experiment, a training's folder, a saved pipeline or a hub name.
       upsampler: of the second stage, or None to stay at the first one's number of rays.
       options: of the first pipeline's call: num_inference_steps, guidance, solver.
     """
 
     def __init__(self, model: str, upsampler: str | None, device: str, seed: int, **options) -> None:
-        self.first = XRayDiffusionPipeline.from_pretrained(model).to(device)
-        self.second = XRayUpsamplerPipeline.from_pretrained(upsampler).to(device) if upsampler else None
+        self.first = XRayDiffusionPipeline.from_pretrained(_find(model)).to(device)
+        self.second = XRayUpsamplerPipeline.from_pretrained(_find(upsampler)).to(device) if upsampler else None
         for pipeline in (self.first, self.second):
             if pipeline is not None:
                 pipeline.set_progress_bar_config(leave=False, desc=pipeline.stage_name)
@@ -153,6 +154,12 @@ class Imaginer:
         save_turntable(output / f"{stem}_turntable.gif", sample_surface(surface) if len(surface.faces) else cloud)
         if not len(cloud):
             raise InputError(f"{stem}: the model saw no surface in the picture; its X-Ray is empty")
+
+
+def _find(model: str) -> str:
+    """A folder, an experiment's folder by its name, else a name for the hub."""
+    experiment = OUTPUT / model
+    return str(experiment) if not Path(model).is_dir() and experiment.is_dir() else model
 
 
 def sample_surface(surface: Surface, count: int = 60_000) -> PointCloud:
