@@ -136,6 +136,8 @@ def test_the_command_records_failures_and_goes_on(tmp_path):
         (["--seed", "-4"], "seed -4"),
         (["--mesh_list", "absent.json"], "absent.json: not readable"),
         (["--workers", "-1"], "-1 workers"),
+        (["--image_root", str(COMMAND)], "render.py: cannot be made as a folder"),
+        (["--image_root", "/proc/none/images"], "/proc/none/images: cannot be made"),
     ],
 )
 def test_bad_flags_are_one_line(tmp_path, flags, words, monkeypatch, capsys):

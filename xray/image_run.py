@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .blender import find_blender
 from .cli import FAILURES, OK
+from .errors import InputError
 from .image_set import RenderSettings, RenderTask, render_object
 from .jobs import Failure, run_jobs
 from .render_record import FILE_NAME, RenderRow, merge_record
@@ -32,7 +33,13 @@ def make_images(
       blender: program for that renderer, see `find_blender`.
     Returns:
       the exit status, `cli.FAILURES` where an object has failed.
+    Raises:
+      InputError: a folder that cannot be made, a Blender that cannot be used.
     """
+    try:
+        image_root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{image_root}: cannot be made as a folder ({error.strerror})") from None
     command = tuple(find_blender(blender)) if settings.renderer == "blender" else ()
     threads = max((os.cpu_count() or 1) // max(workers, 1), 1)
     tasks = [
