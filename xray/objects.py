@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import resource
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -220,7 +219,7 @@ class ObjectJob:
             hits_beyond_layers=sum(row.hits_beyond_layers for row in written),
             hits_outside=sum(row.hits_before_near + row.hits_beyond_far for row in written),
             reason=next((f"{row.view}: {row.reason}".removeprefix(": ") for row in rows if row.status == "failed"), ""),
-            peak_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            peak_mib=_peak_mib(),
         )
 
 
@@ -244,3 +243,11 @@ def _hits(sparse: SparseXRay) -> tuple[int, ...]:
     pixels = sparse.shape[1] * sparse.shape[2]
     is_depth = np.concatenate([[0], np.cumsum(sparse.column < pixels)])
     return tuple(np.diff(is_depth[sparse.indptr]).tolist())
+
+
+def _peak_mib() -> float:
+    """Largest memory of this process so far. Not by `getrusage`, which counts what the parent had when it started us."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    return 0.0
