@@ -246,7 +246,7 @@ def _hits(sparse: SparseXRay) -> tuple[int, ...]:
 
 
 def _peak_mib() -> float:
-    """Largest memory of this process so far. Not by `getrusage`, which counts what the parent had when it started us."""
+    """Largest memory of this process so far. `getrusage` would count the parent's."""
     for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) / 1024
