@@ -4,6 +4,7 @@ import importlib.util
 import json
 import logging
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -270,6 +271,7 @@ def test_bad_input_ends_with_one_line(tmp_path, data, get_xray):
         (["--mesh_root", tmp_path / "none"], "none: no such folder"),
         (["--mesh_root", tmp_path / "empty"], "empty: no mesh"),
         (["--image_root", tmp_path / "none"], "none: no such folder"),
+        (["--xray_root", data / "manifest.csv"], "manifest.csv: cannot be made a folder"),
         (["--num_layers", 0], "0 layers"),
         (["--near", 2, "--far", 1], "near 2.0, far 1.0"),
         (["--min_iou", 2], "min_iou 2.0"),
@@ -288,6 +290,16 @@ def test_a_picture_of_another_shape_is_refused(data, get_xray):
     Image.new("RGBA", (64, 48)).save(data / "images/ball/000.png")
     get_xray(data, "--overwrite", status=3)
     assert "64 x 48 pixels, expected a square" in rows(data)[0].reason
+
+
+def test_a_full_disk_ends_the_run_with_one_line(data):
+    command = [sys.executable, str(ENTRY), *words(data, "--workers", 1, "--overwrite")]
+    limits = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, **limits)
+    assert done.returncode == 1
+    assert "File too large; stopped, the same command goes on from here" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(rows(data)) == 6  # that of the run before
 
 
 def test_parts_on_many_machines_make_the_same_as_one(data):

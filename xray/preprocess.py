@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .cli import FAILURES, OK
 from .cluster import run_on_ray
-from .errors import InputError
+from .errors import InputError, RunError
 from .jobs import Failure, run_jobs
 from .manifest import COLUMNS, NAME, Row, part_name
 from .mesh import find_meshes
@@ -115,17 +115,23 @@ def make_xrays(
       Exit status: 0 when every view was written, 3 when there were failures, which the manifest lists.
     Raises:
       InputError: a folder that is missing or without meshes; settings that no object can be made with.
+      RunError: nothing can be written any more, as on a full disk.
     """
     shard = shard or Shard()
     if not job.image_root.is_dir():
         raise InputError(f"{job.image_root}: no such folder of pictures; render them first")
     items = [(uid, path) for uid, path in find_meshes(mesh_root).items() if shard.has(uid)]
     report = Report()
-    for (uid, _), result in _run(executor, job, items, workers, timeout_s):
-        report.add(uid, job.fail(uid, result.reason) if isinstance(result, Failure) else result)
     manifest = job.xray_root.parent / shard.manifest
-    ids = _finished(job.xray_root) if shard.count == 1 else sorted(uid for uid, _ in items)
-    write_rows(manifest, job.xray_root, ids)
+    _make_folder(job.xray_root)
+    try:
+        for (uid, _), result in _run(executor, job, items, workers, timeout_s):
+            report.add(uid, job.fail(uid, result.reason) if isinstance(result, Failure) else result)
+        ids = _finished(job.xray_root) if shard.count == 1 else sorted(uid for uid, _ in items)
+        write_rows(manifest, job.xray_root, ids)
+    except OSError as error:
+        where = error.filename or job.xray_root
+        raise RunError(f"{where}: {error.strerror}; stopped, the same command goes on from here") from error
     for line in report.lines(manifest):
         log.info("%s", line)
     return FAILURES if report.failed else OK
@@ -136,6 +142,13 @@ def _run(executor: str, job: ObjectJob, items: list, workers: int, timeout_s: fl
         raise InputError(f"executor {executor!r}: expected one of {', '.join(EXECUTORS)}")
     run = EXECUTORS[executor]
     return run(job, items, workers, timeout_s, job.prepare, progress="X-Rays", total=len(items))
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made a folder of X-Rays ({error.strerror})") from None
 
 
 def _finished(xray_root: Path) -> list[str]:
