@@ -18,6 +18,7 @@ from xray.build import load_stage, sample_diffusion, upsample
 from xray.config import load_config
 from xray.models.conditioner import load_conditioner
 from xray.models.tiny import make_pretrained
+from xray.storage import load_xray, save_xray
 from xray.training import checkpoint
 from xray.training.ema import Ema
 from xray.training.optimization import learning_rate
@@ -123,6 +124,29 @@ def test_validation_is_made_with_the_averaged_weights(data, tmp_path):
     assert run("diffusion", data, tmp_path / "without", "train.max_steps=2") == 0
     one, two = (contents(tmp_path / name / "checkpoint-2") for name in ("out", "without"))
     assert all(torch.equal(one[name], two[name]) for name in one if isinstance(one[name], torch.Tensor))
+
+
+@pytest.mark.parametrize("options", [(), UNET_UPSAMPLER], ids=["decoder", "unet"])
+def test_the_upsampler_also_trains_on_the_first_stages_own_results(data, tmp_path, options, capsys):
+    results = tmp_path / "results"
+    for view in ("000", "001"):  # one object of the two has results
+        xray = load_xray(data / "xrays" / "ball0" / f"{view}.npz", layers=4, stride=4)
+        save_xray(results / f"ball0_{view}_xray.npz", xray)
+    own = ("train.max_steps=2", f"train.first_stage={results}", "train.first_stage_fraction=1", "noise.low_max=0")
+    assert run("upsampler", data, tmp_path / "own", *own, *options) == 0
+    # These results are the truth itself, so the run equals one whose chance of taking them is 0.
+    assert run("upsampler", data, tmp_path / "truth", *own, "train.first_stage_fraction=0", *options) == 0
+    one, two = (contents(tmp_path / name / "checkpoint-2") for name in ("own", "truth"))
+    assert all(torch.equal(one[name], two[name]) for name in one if name.startswith("model."))
+    for view in ("000", "001"):
+        save_xray(results / f"ball0_{view}_xray.npz", load_xray(data / "xrays" / "ball1" / f"{view}.npz", 4, 4))
+    assert run("upsampler", data, tmp_path / "other", *own, *options) == 0
+    three = contents(tmp_path / "other" / "checkpoint-2")
+    assert any(not torch.equal(one[name], three[name]) for name in one if name.startswith("model."))
+    assert run("upsampler", data, tmp_path / "none", f"train.first_stage={tmp_path}") == 2
+    assert "no <object>_<view>_xray.npz" in last_line(capsys)
+    assert run("diffusion", data, tmp_path / "wrong", f"train.first_stage={results}") == 2
+    assert "for the upsampler stage" in last_line(capsys)
 
 
 def test_trackers_that_are_not_there_are_refused(data, tmp_path, capsys):

@@ -77,7 +77,14 @@ def make_task(config: Config, conditioner: Conditioner, cache: EncoderCache | No
     factor = config.model.factor if config.stage == "upsampler" else 1
     if config.model.kind == "decoder":
         return Regression(
-            conditioner, factor, noise.low_max, noise.image_max, loss.hit_loss, loss.value_loss, cache=cache
+            conditioner,
+            factor,
+            noise.low_max,
+            noise.image_max,
+            loss.hit_loss,
+            loss.value_loss,
+            own_fraction=config.train.first_stage_fraction,
+            cache=cache,
         )
     values = {key: value for key, value in asdict(noise).items() if key != "image_max"}
     return Denoising(
@@ -87,6 +94,7 @@ def make_task(config: Config, conditioner: Conditioner, cache: EncoderCache | No
         weighting=loss.weighting,
         min_snr_gamma=loss.min_snr_gamma,
         miss_weight=loss.miss_weight,
+        own_fraction=config.train.first_stage_fraction,
         cache=cache,
     )
 

@@ -21,6 +21,7 @@ from .models.denoiser import Denoiser
 from .models.unet import adapt
 from .training import acceleration, checkpoint
 from .training.cache import EncoderCache
+from .training.first_stage import WithFirstStage
 from .training.trainer import Trainer
 from .training.validation import SampleFn, Validation
 
@@ -55,6 +56,8 @@ def make_trainer(config: Config) -> Trainer:
         checkpoint.CONFIG: to_yaml(config),
         checkpoint.CODEC: json.dumps(make_codec(config).to_dict(), indent=1) + "\n",
     }
+    if train.first_stage:
+        dataset = with_first_stage(config, dataset)
     return Trainer(accelerator, task, model, dataset, config, texts, flatten(config), validation)
 
 
@@ -122,6 +125,13 @@ def start_from_pretrained(model: nn.Module, pretrained: str, report: bool) -> No
     if report:
         log.info("%s/unet: %d of %d tensors taken", pretrained, len(taken), len(taken) + len(left))
         log.info("left at random: %s", ", ".join(left) or "none")
+
+
+def with_first_stage(config: Config, dataset: XRayDataset) -> WithFirstStage:
+    """The data set with the first stage's results beside the truth; InputError in the first stage."""
+    if config.stage != "upsampler":
+        raise InputError("train.first_stage is for the upsampler stage; expected it empty here")
+    return WithFirstStage(dataset, config.train.first_stage, make_codec(config), config.model.factor)
 
 
 def validation_views(config: Config, dataset: XRayDataset) -> XRayDataset:

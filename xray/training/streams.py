@@ -105,7 +105,8 @@ class Numbers(Sampler):
 
 
 class Collate:
-    """Makes a batch: xray (B, L, 8, r, r), image (B, 3, S, S), numbers, names, valid (B,) bool, errors.
+    """Makes a batch: xray (B, L, 8, r, r), image (B, 3, S, S), low (a list of (L, 8, r, r) or None), numbers, names,
+    valid (B,) bool, errors.
 
     A sample that could not be read keeps its row, filled with zeros and not valid, so that every process still
     makes the same number of steps.
@@ -118,6 +119,7 @@ class Collate:
         batch = {
             "numbers": [item["number"] for item in items],
             "names": [f"{item['object']}/{item['view']}" if "error" not in item else "unreadable" for item in items],
+            "low": [item.get("low") for item in items],
             "errors": [item["error"] for item in items if "error" in item],
             "valid": torch.tensor(["error" not in item for item in items]),
         }

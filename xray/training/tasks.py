@@ -5,6 +5,7 @@ The order of the draws is part of a run's identity: a change of it changes every
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +16,8 @@ from ..models.losses import denoising_loss, regression_loss
 from ..models.upsampler import Upsampler
 from .cache import EncoderCache
 from .streams import Streams
+
+Lows = Sequence[torch.Tensor | None]
 
 
 @dataclass(frozen=True)
@@ -40,15 +43,18 @@ class Denoising:
     weighting: str = "published"
     min_snr_gamma: float = 5.0
     miss_weight: float = 1.0
+    own_fraction: float = 0.5
     cache: EncoderCache | None = None
 
-    def loss(self, model: Denoiser, xray: torch.Tensor, images: torch.Tensor, streams: Streams) -> torch.Tensor:
-        """(B,) losses of clean X-Rays (B, L, 8, h, w) and images (B, 3, S, S) in [-1, 1]."""
+    def loss(
+        self, model: Denoiser, xray: torch.Tensor, images: torch.Tensor, streams: Streams, low: Lows = ()
+    ) -> torch.Tensor:
+        """(B,) losses of clean X-Rays (B, L, 8, h, w) and images (B, 3, S, S) in [-1, 1]; `low` as in `noisy_low`."""
         sigma = self.noise_level(streams)
         noisy = xray + sigma[:, None, None, None, None] * streams.normal(*xray.shape[1:])
         condition = self.condition(images, streams)
         if self.factor > 1:
-            condition = condition._replace(low=noisy_low(xray, self.factor, self.low_max, streams))
+            condition = condition._replace(low=noisy_low(xray, self, streams, low))
         weight = loss_weight(sigma) if self.weighting == "published" else min_snr_weight(sigma, self.min_snr_gamma)
         return denoising_loss(model(noisy, sigma, condition), xray, weight, self.miss_weight)
 
@@ -88,11 +94,14 @@ class Regression:
     image_max: float = 0.2
     hit_loss: float = 1.0
     value_loss: float = 1.0
+    own_fraction: float = 0.5
     cache: EncoderCache | None = None
 
-    def loss(self, model: Upsampler, xray: torch.Tensor, images: torch.Tensor, streams: Streams) -> torch.Tensor:
-        """(B,) losses of clean X-Rays (B, L, 8, R, R) and images (B, 3, S, S) in [-1, 1]."""
-        low = noisy_low(xray, self.factor, self.low_max, streams)
+    def loss(
+        self, model: Upsampler, xray: torch.Tensor, images: torch.Tensor, streams: Streams, low: Lows = ()
+    ) -> torch.Tensor:
+        """(B,) losses of clean X-Rays (B, L, 8, R, R) and images (B, 3, S, S) in [-1, 1]; `low` as in `noisy_low`."""
+        low = noisy_low(xray, self, streams, low)
         encoded = self.cache.encode(images, streams, self.encode) if self.cache else self.encode(images, streams)
         condition = Condition(embedding=None, latent=encoded["latent"])
         return regression_loss(model(low, condition), xray, self.hit_loss, self.value_loss)
@@ -104,10 +113,20 @@ class Regression:
         return {"latent": self.conditioner.encode(noisy)}
 
 
-def noisy_low(xray: torch.Tensor, factor: int, largest: float, streams: Streams) -> torch.Tensor:
-    """Every factor-th ray of X-Rays (B, L, 8, R, R) plus noise of a strength uniform in [0, largest)."""
-    low = xray[..., ::factor, ::factor]
-    strength = largest * streams.uniform()
+def noisy_low(xray: torch.Tensor, task: Denoising | Regression, streams: Streams, own: Lows = ()) -> torch.Tensor:
+    """The second stage's low-res input: every factor-th ray of the truth, plus noise of a strength in [0, low_max).
+
+    Args:
+      xray: (B, L, 8, R, R) truth.
+      own: for each sample the first stage's result (L, 8, r, r) or None; where there is one it takes the truth's
+        place with the task's `own_fraction` as its chance. Without any, nothing is drawn for it.
+    """
+    low = xray[..., :: task.factor, :: task.factor]
+    if any(row is not None for row in own):
+        chosen = streams.uniform() < task.own_fraction
+        rows = [mine if take and mine is not None else row for row, mine, take in zip(low, own, chosen, strict=True)]
+        low = torch.stack([row.to(low.device) for row in rows])
+    strength = task.low_max * streams.uniform()
     return low + strength[:, None, None, None, None] * streams.normal(*low.shape[1:])
 
 

@@ -149,7 +149,8 @@ class Trainer:
         device = self.accelerator.device
         xray = batch["xray"].to(device, non_blocking=True)
         image = batch["image"].to(device, non_blocking=True)
-        return self.task.loss(self.model, xray, image, Streams(self.train.seed, batch["numbers"], device))
+        streams = Streams(self.train.seed, batch["numbers"], device)
+        return self.task.loss(self.model, xray, image, streams, batch["low"])
 
     def _agree(self, losses: torch.Tensor, batch: dict, wish: StopWish) -> tuple[float, bool]:
         """Loss and wish to stop over all processes; a loss that is not finite anywhere ends the run everywhere."""
