@@ -62,6 +62,17 @@ def test_round_trip_and_partial_reads(tmp_path, shape, seed):
     assert load_sparse(path.read_bytes(), "memory").to_xray().to_array().tobytes() == xray.to_array().tobytes()
 
 
+@pytest.mark.parametrize("dtype", [np.int16, np.uint16, np.uint32, np.int64, np.uint64, ">i4"])
+def test_any_whole_numbers_will_do(tmp_path, dtype):
+    xray = random_xray(2, 3, 8, 32)
+    save_xray(tmp_path / "000.npz", xray)
+    content = members(tmp_path / "000.npz")
+    np.savez(tmp_path / "000.npz", **{key: a if key == "data" else a.astype(dtype) for key, a in content.items()})
+    for stride in (1, 4):
+        read = load_xray(tmp_path / "000.npz", 2, stride)
+        assert read.to_array().tobytes() == xray.keep(2).subsample(stride).to_array().tobytes()
+
+
 def test_files_depend_on_the_xray_alone(tmp_path):
     for name in ("a.npz", "b.npz"):
         save_xray(tmp_path / name, random_xray(7))

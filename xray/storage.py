@@ -124,6 +124,7 @@ def load_sparse(source: str | Path | bytes, name: str | Path | None = None) -> S
         raise InputError(f"{name}: indptr, indices and data do not belong together")
     if len(indices) and not (int(indices.min()) >= 0 and int(indices.max()) < shape[1]):
         raise InputError(f"{name}: indices reach outside shape {tuple(shape.tolist())}")
+    indptr, indices = indptr.astype(np.int64), indices.astype(np.int32, copy=False)  # in range, whatever they were
     sparse = SparseXRay((int(shape[0]), height, width), indptr, indices, data.astype(np.float32, copy=False))
     if sparse.has_repeats():
         raise InputError(f"{name}: a value is stored twice")
