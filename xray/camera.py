@@ -5,6 +5,7 @@ The camera looks down -z, y is up, x is right; the world is z-up. Every fact abo
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from dataclasses import dataclass, replace
@@ -74,7 +75,7 @@ class Camera:
         half a pixel added, so that every k-th ray of a view is exactly a ray of the view k times smaller.
         The division by W comes last over whole numbers, which makes that equality hold to the last bit.
         """
-        return self.rays_at(np.arange(self.width), np.arange(self.height)[:, None])
+        return _grid(self.width, self.height, self.fov_rad).copy()
 
     def rays_at(self, column: np.ndarray, row: np.ndarray) -> np.ndarray:
         """(..., 3) float64 unit directions in the camera frame at pixel positions; the only place that makes pixels.
@@ -92,7 +93,7 @@ class Camera:
 
     def rays_world(self) -> np.ndarray:
         """(H, W, 3) float64 unit directions in the world frame; all start at `origin`."""
-        return self.rays() @ self.world_from_camera[:3, :3].T
+        return _grid(self.width, self.height, self.fov_rad) @ self.world_from_camera[:3, :3].T
 
     def unproject(self, depth: np.ndarray) -> np.ndarray:
         """Points of a depth map, in the camera frame.
@@ -109,6 +110,14 @@ class Camera:
     def to_world(self, points: np.ndarray) -> np.ndarray:
         """(..., 3) points of the camera frame in the world frame."""
         return points @ self.world_from_camera[:3, :3].T + self.origin
+
+
+@functools.lru_cache(maxsize=8)
+def _grid(width: int, height: int, fov_rad: float) -> np.ndarray:
+    """(H, W, 3), the rays of all views of one lens and size. Read-only: it is shared."""
+    rays = Camera(width, height, fov_rad).rays_at(np.arange(width), np.arange(height)[:, None])
+    rays.setflags(write=False)
+    return rays
 
 
 def check_pose(matrix, name: str) -> np.ndarray:

@@ -65,7 +65,10 @@ def _join(ray, workers: int) -> None:
         ray.init(address="auto", **options)
     except ConnectionError:
         if os.environ.get("RAY_ADDRESS"):
-            raise InputError(f"executor ray: no cluster at RAY_ADDRESS {os.environ['RAY_ADDRESS']}") from None
+            where = os.environ["RAY_ADDRESS"]
+            raise InputError(
+                f"executor ray: no cluster at RAY_ADDRESS {where}, or it lets us not in (RAY_AUTH_MODE)"
+            ) from None
         ray.init(address="local", num_cpus=workers or None, include_dashboard=False, **options)
 
 
