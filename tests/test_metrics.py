@@ -7,10 +7,13 @@ import math
 import numpy as np
 import pytest
 from analytic import sphere_points, sphere_xray
+from scipy.optimize import linear_sum_assignment
 from scipy.spatial import cKDTree
+from scipy.spatial.distance import cdist
 from scipy.spatial.transform import Rotation
 
 from xray.alignment import align
+from xray.assignment import assign
 from xray.errors import InputError
 from xray.layers import score_layers
 from xray.metrics import THRESHOLDS, Pairing, chamfer, earth_movers, score
@@ -79,6 +82,20 @@ def test_emd_is_the_best_assignment():
     assert earth_movers(points, points[rng.permutation(50)], count=50) == pytest.approx(0, abs=1e-12)
     one, other = np.array([[0.0, 0, 0], [0, 0, 0], [1, 0, 0]]), np.array([[0.0, 0, 0], [1, 0, 0], [1, 0, 0]])
     assert earth_movers(one, other, count=3) == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("kind", ["near", "apart", "random", "equal", "one far"])
+def test_assignment_is_that_of_scipy(kind):
+    rng = np.random.default_rng(11)
+    one, other = rng.normal(size=(2, 300, 3))
+    one = {"near": other + 0.01 * one, "apart": one + 5, "random": one, "equal": other * 0, "one far": one * 1}[kind]
+    if kind == "one far":
+        one[0] = 1e3
+    cost = cdist(one, other)
+    found = assign(cost)
+    assert sorted(found) == list(range(300))
+    assert cost[np.arange(300), found].sum() == pytest.approx(cost[linear_sum_assignment(cost)].sum(), rel=1e-12)
+    assert assign(np.zeros((4, 4))).tolist() != []
 
 
 def test_degenerate_clouds_have_a_defined_score():

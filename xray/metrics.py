@@ -12,8 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
 
+from .assignment import assign
 from .neighbours import MISSING_DISTANCE, Nearest, check_cloud, nearest_both
 
 THRESHOLDS = (0.01, 0.02, 0.05, 0.1)
@@ -105,9 +106,9 @@ def earth_movers(prediction: np.ndarray, truth: np.ndarray, count: int = EMD_POI
     if not len(prediction) or not len(truth):
         return MISSING_DISTANCE
     left, right = (_draw(points, count, np.random.default_rng(seed)) for points in (prediction, truth))
-    cost = np.sqrt(((left[:, None] - right[None]) ** 2).sum(-1))
+    cost = cdist(left, right)
     cost[~np.isfinite(cost)] = MISSING_DISTANCE
-    return float(cost[linear_sum_assignment(cost)].mean())
+    return float(cost[np.arange(count), assign(cost)].mean())
 
 
 def score(
