@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 import trimesh
@@ -91,3 +93,22 @@ def test_unknown_method_and_suffix(tmp_path):
         to_surface(xray, camera, "ball")
     with pytest.raises(InputError, match="stl"):
         save_mesh(tmp_path / "a.stl", to_surface(xray, camera))
+
+
+def test_poisson_closes_a_sphere():
+    pytest.importorskip(
+        "pymeshlab", reason="pymeshlab is optional: pip install -r requirements-poisson.txt", exc_type=ImportError
+    )
+    surface = to_surface(*sphere_xray([0.5], 64), method="poisson", frame="world")
+    mesh = surface.to_trimesh()
+    assert mesh.is_watertight
+    assert mesh.volume == pytest.approx(4 / 3 * np.pi * 0.125, rel=0.02)
+    nothing = XRay(np.zeros((2, 8, 8), np.float32), *[np.zeros((2, 8, 8, 3), np.float32)] * 2)
+    assert len(to_surface(nothing, Camera(8, 8), "poisson").faces) == 0
+
+
+def test_poisson_without_its_library_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pymeshlab", None)  # what an import sees where it is not installed
+    with pytest.raises(InputError, match=r"requirements-poisson\.txt") as caught:
+        to_surface(*sphere_xray([0.5], 32), method="poisson")
+    assert "\n" not in str(caught.value)
