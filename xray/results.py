@@ -23,7 +23,8 @@ log = logging.getLogger(__name__)
 SETTINGS, SUMMARY, TABLE = "settings.json", "metrics.json", "metrics.csv"
 
 NOTES = DEFINITIONS | LAYER_DEFINITIONS | {
-    "floor": "chamfer of the truth itself at the prediction's layers and rays: the least that can be reached there"
+    "floor": "chamfer of the truth itself at the prediction's layers and rays: the least that can be reached there",
+    "hidden_chamfer": "chamfer between the points of the layers beyond the first",
 }  # fmt: skip
 
 

@@ -67,8 +67,13 @@ def score_xray(
     for name, truth in truths.items():
         scores[name] = score_clouds(points, truth, alignment, emd)
         scores[name]["floor"] = chamfer(perfect.points, truth.points)
-    scores["layers"] = score_layers(prediction, fitted)
+    hidden = (to_points(_beyond_first(xray), camera).points for xray in (prediction, stored))
+    scores["layers"] = {**score_layers(prediction, fitted), "hidden_chamfer": chamfer(*hidden)}
     return scores
+
+
+def _beyond_first(xray: XRay) -> XRay:
+    return XRay(xray.depth[1:], xray.normal[1:], xray.color[1:])
 
 
 def sample_mesh(mesh, count: int = SURFACE_POINTS, seed: int = 0) -> PointCloud:
