@@ -78,7 +78,7 @@ class XRayDataset(Dataset):
         if not self.rows:
             raise InputError(
                 f"{self.root}: the {split} split is empty, {len(accepted)} views of {len(objects)} objects "
-                f"at eval_fraction {eval_fraction}"
+                f"at eval_fraction {eval_fraction}; the split all takes every view"
             )
 
     def __len__(self) -> int:
