@@ -43,6 +43,7 @@ def test_image_to_xray_and_up(runs, tmp_path):
     loaded = XRayDiffusionPipeline.from_pretrained(tmp_path / "first")
     assert torch.equal(loaded(pictures(runs), 2, generator=_generators()).tensors, low.tensors)
     assert loaded.training == first.training
+    assert str(runs) not in (tmp_path / "first" / "model_index.json").read_text()
     again = XRayUpsamplerPipeline.from_pretrained(tmp_path / "second")
     assert torch.equal(again(pictures(runs), low.xrays).tensors, high.tensors)
 

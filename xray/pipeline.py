@@ -78,13 +78,16 @@ class _XRayPipeline(DiffusionPipeline):
         if stage.config.stage != cls.stage_name:
             raise InputError(f"{stage.config.output_dir}: of the {stage.config.stage} stage, expected {cls.stage_name}")
         denoises = isinstance(stage.model, Denoiser)
+        training = asdict(stage.config)
+        # Where it was trained is nobody's business who gets the pipeline.
+        training["data"]["root"], training["output_dir"] = "", Path(stage.config.output_dir).name
         pipeline = cls(
             unet=stage.model.unet if denoises else stage.model,
             image_encoder=stage.conditioner.image_encoder,
             feature_extractor=stage.conditioner.image_processor,
             vae=stage.conditioner.vae,
             scheduler=load_scheduler(stage.config.model.pretrained) if denoises else None,
-            training=asdict(stage.config),
+            training=training,
             step=stage.step,
         )
         return pipeline.to(stage.device)
