@@ -1,6 +1,6 @@
 """X-Rays a second, against the plain way and against the limit, stage by stage; then workers and memory.
 
-    python benchmarks/preprocessing.py [--faces 40000 2600000] [--workers 1 2]
+    python benchmarks/preprocessing.py [--faces 40000 2600000] [--meshes FILE ...] [--workers 1 2]
 
 The plain way is `plain_xray.py`. The limit is one pass of the ray cast and one of deflate over the same bytes.
 Every ratio is of two measurements of one run, taken in turn, on one core.
@@ -69,10 +69,8 @@ def view_plainly(mesh, camera: Camera, folder: Path) -> None:
     plain_xray.save(folder / "plain.npz", plain_xray.capture(mesh, camera, LAYERS))
 
 
-def compare(faces: int, folder: Path, rounds: int) -> None:
+def compare(path: Path, folder: Path, rounds: int) -> None:
     """One block of the table: the two ways, the limit, and our stages."""
-    path = folder / f"shells_{faces}.glb"
-    count = write_shells(path, faces)
     loading = clock(lambda: load_mesh(path))
     mesh = load_mesh(path)
     plain = plain_xray.with_vertex_colors(mesh)
@@ -98,7 +96,7 @@ def compare(faces: int, folder: Path, rounds: int) -> None:
     middle = {name: statistics.median(values) for name, values in stages.items()}
     plain_view, ours_view = statistics.median(plain_s), statistics.median(ours_s)
     limit = middle["cast"] + middle["deflate"]
-    say(f"{count} faces, {sum(stats.hits)} hits", "s a view", "plain/this", "this/limit")
+    say(f"{len(mesh.faces)} faces, {sum(stats.hits)} hits", "s a view", "plain/this", "this/limit")
     say("plain way", plain_view)
     say("this project", ours_view, f"{plain_view / ours_view:.1f}", f"{ours_view / limit:.2f}")
     say("limit: cast and one deflate", limit, f"{plain_view / limit:.1f}")
@@ -158,13 +156,18 @@ def main(arguments: list[str] | None = None) -> int:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--faces", type=int, nargs="*", default=[40_000, 2_600_000])
+    parser.add_argument("--meshes", type=Path, nargs="*", default=[], help="mesh files to measure as well")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--workers", type=int, nargs="*", default=[1, len(os.sched_getaffinity(0))])
     parser.add_argument("--objects", type=int, default=24)
     flags = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         for faces in flags.faces:
-            compare(faces, Path(folder), flags.rounds)
+            path = Path(folder) / f"shells_{faces}.glb"
+            write_shells(path, faces)
+            compare(path, Path(folder), flags.rounds)
+        for path in flags.meshes:
+            compare(path, Path(folder), flags.rounds)
         memory(flags.faces, Path(folder))
         if flags.workers:
             scale(flags.workers, flags.objects, 40_000, Path(folder))
