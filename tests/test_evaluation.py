@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import shutil
 import subprocess
@@ -11,13 +12,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import trimesh
+from safetensors.torch import load_file, save_file
 from tiny_runs import make_data, train_stage
 
 import evaluate_diffusion
 import evaluate_upsampler
 from xray.cli import BAD_INPUT, FAILURES, OK
 from xray.evaluation import seed_of
+from xray.neighbours import MISSING_DISTANCE
 from xray.points import load_ply
 from xray.storage import load_xray
 
@@ -118,6 +122,25 @@ def test_true_meshes_add_a_protocol(runs, tmp_path):
     assert summary["protocols"]["surface"]["mean"]["floor"] > summary["protocols"]["author"]["mean"]["floor"] > 0
     (tmp_path / "ball1.ply").unlink()
     assert evaluate(runs, "--mesh_root", str(tmp_path)) == FAILURES
+
+
+def test_a_network_of_nans_is_scored_and_counted(runs, tmp_path):
+    root = tmp_path / "A"
+    shutil.copytree(runs / "A", root, ignore=shutil.ignore_patterns("evaluate"))
+    path = root / "checkpoint-1" / "ema.safetensors"
+    weights = load_file(path)
+    first = next(iter(weights))
+    weights[first] = torch.full_like(weights[first], torch.nan)
+    save_file(weights, path)
+    sums = json.loads((path.parent / "files.json").read_text())
+    sums[path.name] = {"size": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    (path.parent / "files.json").write_text(json.dumps(sums))
+    assert evaluate(tmp_path) == OK
+    summary = json.loads((root / "evaluate" / "checkpoint-1" / "metrics.json").read_text())
+    author = summary["protocols"]["author"]
+    assert (summary["not_finite"], author["samples"], author["degenerate"]) == (4, 4, 4)
+    assert author["mean"]["chamfer"] == pytest.approx(2 * MISSING_DISTANCE)
+    assert "not finite" in (root / "evaluate" / "checkpoint-1" / "report.html").read_text()
 
 
 @pytest.mark.parametrize(

@@ -176,12 +176,17 @@ def _table(rows: list[dict]) -> str:
     body = [
         _line(
             row["sample"],
-            [_number(row["scores"].get(group, {}).get(key)) for group, key in columns]
-            + [row["scores"]["author"]["degenerate"]],
+            [_number(row["scores"].get(group, {}).get(key)) for group, key in columns] + [_remark(row)],
         )
         for row in rows
     ]
     return f'<div class="scroll"><table>{head}{"".join(body)}</table></div>'
+
+
+def _remark(row: dict) -> str:
+    broken = row.get("not_finite", 0)
+    parts = [row["scores"]["author"]["degenerate"], f"{broken} values were not finite" if broken else ""]
+    return "; ".join(filter(None, parts))
 
 
 def _line(first: str, cells: list[str], tag: str = "td") -> str:

@@ -120,7 +120,7 @@ def summarise(rows: list[dict]) -> dict:
     """Means, medians and counts over rows of {"scores": {protocol: metrics, "layers": metrics}}.
 
     Returns:
-      {"samples": number, "layers": means,
+      {"samples": number, "not_finite": samples where the network gave values that are not, "layers": means,
       "protocols": {name: {"truth", "samples", "degenerate", "mean", "median", "missing"}}}.
       Every sample counts in every mean of a protocol; a depth error that does not exist is counted in "missing".
     """
@@ -131,7 +131,13 @@ def summarise(rows: list[dict]) -> dict:
             degenerate = sum(bool(values["degenerate"]) for values in scores)
             protocols[name] = {"truth": truth, "samples": len(scores), "degenerate": degenerate, **_means(scores)}
     layers = [row["scores"]["layers"] for row in rows if "layers" in row["scores"]]
-    return {"samples": len(rows), "protocols": protocols, **({"layers": _means(layers)} if layers else {})}
+    broken = sum(row.get("not_finite", 0) > 0 for row in rows)
+    return {
+        "samples": len(rows),
+        "not_finite": broken,
+        "protocols": protocols,
+        **({"layers": _means(layers)} if layers else {}),
+    }
 
 
 def _means(scores: list[dict]) -> dict:
