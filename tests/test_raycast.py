@@ -270,6 +270,15 @@ def test_a_view_with_more_crossings_than_there_was_room_for(monkeypatch):
     assert np.array_equal(small.total, expected.total)
 
 
+def test_more_crossings_than_any_picture_has_are_refused():
+    corners = np.array([[0.0, -40, -40], [0, 40, -40], [0, 0, 80]])  # fills the picture, 1100 times
+    vertices = (corners + np.linspace(-0.5, 0.5, 1100)[:, None, None] * [1, 0, 0]).reshape(-1, 3)
+    caster = RayCaster(vertices, np.arange(len(vertices)).reshape(-1, 3))
+    assert cast(caster, HEAD_ON[0], 16, 16).total.min() == 1100
+    with pytest.raises(InputError, match="more than 67108864 crossings"):
+        caster.view(Camera(256, 256, world_from_camera=HEAD_ON[0]))
+
+
 def test_rays_from_inside_and_from_far_away():
     box = trimesh.creation.box()
     caster = RayCaster(box.vertices, box.faces)

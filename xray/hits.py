@@ -8,13 +8,18 @@ wp.set_module_options(OPTIONS)
 MERGE_DISTANCE = wp.constant(wp.float64(1e-6))
 """Two hits nearer than this that face the same way are one surface, given twice; but see `folds`."""
 
+LIMIT = 1 << 26
+"""Most crossings of one picture: a thousand a ray at 256 x 256. It bounds the memory, and keeps counts in 32 bits."""
+
+_LIMIT = wp.constant(LIMIT)
+
 BORDER = wp.constant(wp.float64(1e-5))
 """A ray nearer than this to a corner or edge meets it, for `folds`."""
 
 
 @wp.struct
 class Found:
-    """Crossings in the order of discovery; `count` of them are asked for, the first `capacity` are stored.
+    """Crossings in the order of discovery; `count` of them were met, the first `capacity` are stored.
 
     A face index is stored as it is where the face looks at the ray's start, else as ~index. What float64 cannot
     decide is put aside as pairs of ray and face, for `decide`.
@@ -35,7 +40,7 @@ class Found:
 def store(found: Found, ray: wp.int32, d: wp.vec3d, face: Face, sign: wp.int32):
     """Add the crossing of a ray with a face, if it is ahead of the ray's start."""
     depth = distance(d, face, weigh(d, face, sign))
-    if depth > wp.float64(0.0):
+    if depth > wp.float64(0.0) and found.count[0] <= _LIMIT:
         slot = wp.atomic_add(found.count, 0, 1)
         if slot < found.capacity:
             wp.atomic_add(found.per_ray, ray, 1)
@@ -54,6 +59,8 @@ def record(found: Found, ray: wp.int32, d: wp.vec3d, face: Face, tolerance: wp.f
     if sign == MISS:
         return
     if sign == DOUBT:
+        if found.doubts[0] > _LIMIT:
+            return
         slot = wp.atomic_add(found.doubts, 0, 1)
         if slot < found.capacity:
             found.doubtful_ray[slot] = ray

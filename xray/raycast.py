@@ -10,7 +10,7 @@ import numpy as np
 from .camera import Camera
 from .crossing import face_from
 from .errors import InputError
-from .hits import Found, decide, record, scatter, settle
+from .hits import LIMIT, Found, decide, record, scatter, settle
 from .kernels import OPTIONS, wp
 from .raster import project, sweep
 
@@ -99,7 +99,10 @@ class RayCaster:
         return Hits(found.total, depth, face, barycentric)
 
     def crossings(self, origin: np.ndarray, directions: np.ndarray, max_hits: int = 16) -> Crossings:
-        """As `cast`, as one list without the empty places."""
+        """As `cast`, as one list without the empty places.
+
+        Raises InputError for rays that are not finite, and for more than `hits.LIMIT` crossings.
+        """
         origin = np.asarray(origin, np.float64)
         directions = np.ascontiguousarray(directions, np.float64)
         if origin.shape != (3,) or directions.ndim != 2 or directions.shape[1] != 3:
@@ -160,9 +163,11 @@ class RayCaster:
             if 0 < doubts <= self._capacity:
                 wp.launch(decide, dim=doubts, inputs=[self._vertices, self._faces, *rays, found], device=self._device)
             asked = max(doubts, int(found.count.numpy()[0]))
+            if asked > LIMIT:
+                raise InputError(f"more than {LIMIT} crossings of rays and faces in one picture")
             if asked <= self._capacity:
                 return found
-            self._capacity = asked + asked // 4
+            self._capacity = min(asked + asked // 4, LIMIT)
 
     def _room(self, rays: int) -> Found:
         def made(size: int, dtype=wp.int32):
