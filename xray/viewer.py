@@ -24,7 +24,7 @@ SCRIPT = """
     var size = view.canvas.width, image = view.context.createImageData(size, size);
     var pixels = new Uint32Array(image.data.buffer).fill(0xffffffff), depth = new Float32Array(size * size).fill(-1e9);
     var ct = Math.cos(pose.turn), st = Math.sin(pose.turn), cp = Math.cos(pose.tilt), sp = Math.sin(pose.tilt);
-    var shown = 0, scale = size * 0.6 / 32767 * pose.zoom, xyz = view.points, dot = view.dot;
+    var shown = 0, scale = size * 0.95 / 32767 * pose.zoom, xyz = view.points, dot = view.dot;
     for (var i = 0, k = 0; k < xyz.length; i++, k += 3) {
       var x = ct * xyz[k] - st * xyz[k + 1], away = st * xyz[k] + ct * xyz[k + 1], up = xyz[k + 2];
       var y = cp * up + sp * away, z = sp * up - cp * away;
