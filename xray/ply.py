@@ -1,20 +1,25 @@
-"""Stanford .ply: vertices and polygons with named properties. The format: https://paulbourke.net/dataformats/ply/"""
+"""Stanford .ply, read by plyfile: https://python-plyfile.readthedocs.io
+
+Text and polygons of mixed sizes are read row by row, about 30 and 10 microseconds each. Headers are ASCII and text
+holds one row a line, as the format says; files that do otherwise are refused.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import io
+import os
+import re
+import warnings
 from pathlib import Path
 
 import numpy as np
+from plyfile import PlyData, PlyElement, PlyElementParseError, PlyParseError
 
 from . import srgb
 from .errors import InputError
 from .part import Material, Part, fan
 from .texture import Texture, read_pixels
 
-TYPES = {"char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4"}
-TYPES |= {"int8": "i1", "uint8": "u1", "int16": "i2", "uint16": "u2", "int32": "i4", "uint32": "u4"}
-TYPES |= {"float": "f4", "double": "f8", "float32": "f4", "float64": "f8"}
 COORDINATES = (("s", "t"), ("u", "v"), ("texture_u", "texture_v"))
 """Names that programs give to texture coordinates of vertices."""
 
@@ -25,42 +30,32 @@ def read_ply(path: Path) -> list[Part]:
     Raises:
       InputError: content that cannot be used, or a picture that is missing.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: not readable ({error.strerror})") from None
-    try:
-        elements, pictures = _read(content)
-    except (ValueError, IndexError, KeyError, OverflowError) as error:
-        raise InputError(f"{path}: not readable as .ply ({type(error).__name__}: {str(error)[:100]})") from None
-    vertex, face = elements.get("vertex", {}), elements.get("face", {})
-    polygons = face.get("vertex_indices", face.get("vertex_index"))
-    if not {"x", "y", "z"} <= set(vertex) or polygons is None or not len(polygons.sizes):
+    elements, comments = read_elements(path)
+    vertex, face = elements.get("vertex", ()), elements.get("face", ())
+    indices = next((name for name in ("vertex_indices", "vertex_index") if name in face), None)
+    vertices = columns(vertex, "x", "y", "z")
+    if vertices is None or indices is None or not len(face.data):
         raise InputError(f"{path}: no triangles (expected vertex x y z, face vertex_indices)")
-    corner, source = fan(polygons.sizes)
-    faces = polygons.values[corner].astype(np.int64)
-    vertices = np.stack([vertex[axis] for axis in "xyz"], axis=1).astype(np.float64)
-    normals, uv, texture = None, None, None
-    if {"nx", "ny", "nz"} <= set(vertex):
-        normals = np.stack([vertex[axis] for axis in ("nx", "ny", "nz")], axis=1).astype(np.float64)
-    colors = _colors(vertex)
-    if pictures:
-        file = path.with_name(pictures[0])
+    sizes, values = _lists(face[indices])
+    corner, source = fan(sizes)
+    faces = values[corner].astype(np.int64)
+    normals, uv, texture = columns(vertex, "nx", "ny", "nz"), None, None
+    vertex_colors, face_colors = (_linear(colors(element)) for element in (vertex, face))
+    picture = _picture(comments)
+    if picture is not None:
+        file = path.with_name(picture)
         texture = Texture(read_pixels(file, f"{path}: picture {file.name}"))
-        named = next((names for names in COORDINATES if set(names) <= set(vertex)), None)
-        if named is not None:
-            uv = np.stack([vertex[name] for name in named], axis=1).astype(np.float64)
-        elif "texcoord" in face and np.array_equal(face["texcoord"].sizes, 2 * polygons.sizes):
+        uv = next((found for names in COORDINATES if (found := columns(vertex, *names)) is not None), None)
+        if uv is None:
+            coordinates = _lists(face["texcoord"]) if "texcoord" in face else None
+            if coordinates is None or not np.array_equal(coordinates[0], 2 * sizes):
+                raise InputError(f"{path}: names the picture {file.name} but has no texture coordinates")
             # Coordinates of corners: every corner becomes a vertex of its own.
-            uv = face["texcoord"].values.reshape(-1, 2).astype(np.float64)
-            vertices = vertices[polygons.values]
-            normals = None if normals is None else normals[polygons.values]
-            colors = None if colors is None else colors[polygons.values]
-            faces = corner
-        else:
-            raise InputError(f"{path}: names the picture {file.name} but has no texture coordinates")
+            uv, faces = coordinates[1].reshape(-1, 2).astype(np.float64), corner
+            vertices, normals, vertex_colors = (
+                None if table is None else table[values] for table in (vertices, normals, vertex_colors)
+            )
         uv = uv * (1, -1) + (0, 1)  # a .ply counts v from the bottom
-    face_colors = _colors(face)
     return [
         Part(
             vertices,
@@ -68,141 +63,94 @@ def read_ply(path: Path) -> list[Part]:
             material=None if texture is None else Material(texture=texture),
             uv=uv,
             normals=normals,
-            vertex_colors=colors,
+            vertex_colors=vertex_colors,
             face_colors=None if face_colors is None else face_colors[source],
         )
     ]
 
 
-@dataclass(frozen=True)
-class _Lists:
-    """A list property of N elements: their sizes (N,), and the values of all, one after another."""
+def read_elements(path: Path) -> tuple[dict[str, PlyElement], list[str]]:
+    """The elements of a .ply, text or binary, by their names, and the comments of its header.
 
-    sizes: np.ndarray
-    values: np.ndarray
+    Raises:
+      InputError: no such file, not a .ply, cut short, or more rows announced than the file has bytes.
+    """
+    try:
+        _check_counts(path.read_bytes())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of numpy, for lists without an item
+            data = _parse(path)
+    except OSError as error:
+        raise InputError(f"{path}: not readable ({error.strerror})") from None
+    except (PlyParseError, ValueError, TypeError, OverflowError, MemoryError) as error:
+        reason = " ".join(str(error).split())[:100]
+        raise InputError(f"{path}: not readable as .ply ({type(error).__name__}: {reason})") from None
+    return {element.name: element for element in data}, sum((part.comments for part in data), data.comments)
 
 
-def _colors(properties: dict) -> np.ndarray | None:
-    names = ("red", "green", "blue")
-    if not set(names) <= set(properties):
+def _check_counts(content: bytes) -> None:
+    """ValueError where the header announces more rows than there are bytes: plyfile takes the memory first."""
+    newline = b"\r\n" if content[3:5] == b"\r\n" else content[3:4]
+    head, _, body = content.partition(newline + b"end_header" + newline)
+    for count in re.findall(r"(?:^|[\r\n])\s*element\s+\S+\s+(\S+)", head.decode("ascii")):
+        if int(count) > len(body):
+            raise ValueError(f"cut short: {count[:20]} rows in {len(body)} bytes")
+
+
+class _File(io.BufferedReader):
+    """A file that takes no more memory for a read than it has bytes; plyfile asks for lists of any announced length."""
+
+    def read(self, size: int = -1) -> bytes:
+        return super().read(min(size, os.fstat(self.fileno()).st_size))
+
+
+def _parse(path: Path) -> PlyData:
+    """All triangles or all quads are read in one piece, which plyfile must be told before; others one by one."""
+    for corners in (3, 4):
+        lengths = {"vertex_indices": corners, "vertex_index": corners, "texcoord": 2 * corners}
+        try:
+            with _File(io.FileIO(path)) as file:
+                return PlyData.read(file, known_list_len={"face": lengths})
+        except PlyElementParseError as error:
+            if error.element.name != "face":
+                raise
+    with _File(io.FileIO(path)) as file:
+        return PlyData.read(file)
+
+
+def columns(element: PlyElement, *names: str) -> np.ndarray | None:
+    """(N, len(names)) float64 of properties of an element; None where it lacks one."""
+    if not all(name in element for name in names):
         return None
-    values = np.stack([properties[name] for name in names], axis=1)
-    scale = np.iinfo(values.dtype).max if values.dtype.kind in "iu" else 1.0
-    return srgb.to_linear(np.clip(values / scale, 0, 1))
+    with np.errstate(invalid="ignore"):  # a damaged file may hold NaNs that signal
+        return np.stack([np.asarray(element[name], np.float64) for name in names], axis=1)
 
 
-def _read(content: bytes) -> tuple[dict[str, dict], list[str]]:
-    """Element name -> property name -> array or `_Lists`; and the names of pictures in comments."""
-    head, separator, body = content.partition(b"end_header")
-    if not head.startswith(b"ply") or not separator:
-        raise ValueError("no header")
-    body = body[body.index(b"\n") + 1 :]
-    elements: list[tuple[str, int, list[tuple[str, list[str]]]]] = []
-    pictures, form = [], "ascii"
-    for line in head.decode("latin-1").splitlines():
-        words = line.split()
-        if words[:1] == ["format"]:
-            form = words[1]
-        elif words[:1] == ["element"]:
-            elements.append((words[1], int(words[2]), []))
-        elif words[:1] == ["property"]:
-            elements[-1][2].append((words[-1], words[1:-1]))
-        elif words[:1] == ["comment"] and len(words) > 2 and words[1].lower() == "texturefile":
-            pictures.append(line.split(None, 2)[2].strip())
-    if form == "ascii":
-        reader = _Ascii(body)
-    elif form in ("binary_little_endian", "binary_big_endian"):
-        reader = _Binary(body, "<" if form == "binary_little_endian" else ">")
-    else:
-        raise ValueError(f"format {form}")
-    return {name: reader.element(count, properties) for name, count, properties in elements}, pictures
+def colors(element: PlyElement) -> np.ndarray | None:
+    """(N, 3) float64, sRGB in [0, 1], of an element; None where it has no colours."""
+    values = columns(element, "red", "green", "blue")
+    if values is None:
+        return None
+    kind = element["red"].dtype
+    return np.clip(values / (np.iinfo(kind).max if kind.kind in "iu" else 1.0), 0, 1)
 
 
-class _Ascii:
-    def __init__(self, body: bytes) -> None:
-        self.lines = [line for line in body.decode("latin-1").splitlines() if line.strip()]
-        self.next = 0
-
-    def element(self, count: int, properties) -> dict:
-        lines = self.lines[self.next : self.next + count]
-        if len(lines) < count:
-            raise ValueError(f"cut short: {len(lines)} of {count} lines")
-        self.next += count
-        if all(kind[0] != "list" for _, kind in properties):
-            rows = np.array([line.split()[: len(properties)] for line in lines], dtype=np.float64)
-            rows = rows.reshape(count, len(properties))
-            return {name: rows[:, k].astype(TYPES[kind[0]]) for k, (name, kind) in enumerate(properties)}
-        columns: dict[str, list] = {name: [] for name, _ in properties}
-        sizes: dict[str, list[int]] = {name: [] for name, kind in properties if kind[0] == "list"}
-        for line in lines:
-            words, place = line.split(), 0
-            for name, kind in properties:
-                size = 1
-                if kind[0] == "list":
-                    size = int(words[place])
-                    sizes[name].append(size)
-                    place += 1
-                if place + size > len(words):
-                    raise ValueError("cut short: a line with too few numbers")
-                columns[name] += words[place : place + size]
-                place += size
-        found = {}
-        for name, kind in properties:
-            values = np.array(columns[name], dtype=np.float64).astype(TYPES[kind[-1]])
-            found[name] = _Lists(np.array(sizes[name], np.int64), values) if name in sizes else values
-        return found
+def _linear(values: np.ndarray | None) -> np.ndarray | None:
+    return None if values is None else srgb.to_linear(values)
 
 
-class _Binary:
-    def __init__(self, body: bytes, order: str) -> None:
-        self.body, self.order, self.start = body, order, 0
+def _lists(lists: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sizes (N,) of the lists of a property, and the values of all, one after another."""
+    if lists.dtype != object:
+        return np.full(len(lists), lists.shape[1]), np.asarray(lists).reshape(-1)
+    sizes = np.fromiter(map(len, lists), np.int64, len(lists))
+    return sizes, np.concatenate(list(lists))
 
-    def element(self, count: int, properties) -> dict:
-        """Rows of one element. Where all lists have the size of the first row's, as most files, in one piece."""
-        if not count:
-            return {
-                name: _Lists(np.zeros(0, np.int64), np.zeros(0)) if kind[0] == "list" else np.zeros(0)
-                for name, kind in properties
-            }
-        row = self._row(properties, self.start)
-        rows = np.frombuffer(self.body, row, count, self.start) if self._fits(row, count) else None
-        lists = [name for name, kind in properties if kind[0] == "list"]
-        if rows is None or any((rows[f"{name} size"] != rows[f"{name} size"][0]).any() for name in lists):
-            if not lists:
-                raise ValueError("cut short")
-            return self._one_by_one(count, properties)
-        self.start += row.itemsize * count
-        return {
-            name: _Lists(rows[f"{name} size"].astype(np.int64), rows[name].reshape(-1)) if name in lists else rows[name]
-            for name, _ in properties
-        }
 
-    def _fits(self, row: np.dtype, count: int) -> bool:
-        return self.start + row.itemsize * count <= len(self.body)
-
-    def _row(self, properties, start: int) -> np.dtype:
-        """The layout of the row at `start`."""
-        fields = []
-        for name, kind in properties:
-            if kind[0] != "list":
-                fields.append((name, self.order + TYPES[kind[0]]))
-                continue
-            fields.append((f"{name} size", self.order + TYPES[kind[1]]))
-            size = np.frombuffer(self.body, fields[-1][1], 1, start + np.dtype(fields[:-1]).itemsize)[0]
-            fields.append((name, self.order + TYPES[kind[2]], (int(size),)))
-        return np.dtype(fields)
-
-    def _one_by_one(self, count: int, properties) -> dict:
-        columns: dict[str, list[np.ndarray]] = {name: [] for name, _ in properties}
-        for _ in range(count):
-            row = self._row(properties, self.start)
-            values = np.frombuffer(self.body, row, 1, self.start)[0]
-            for name, _ in properties:
-                columns[name].append(np.atleast_1d(values[name]))
-            self.start += row.itemsize
-        found = {}
-        for name, kind in properties:
-            values = np.concatenate(columns[name])
-            sizes = np.array([len(part) for part in columns[name]], np.int64)
-            found[name] = _Lists(sizes, values) if kind[0] == "list" else values
-        return found
+def _picture(comments: list[str]) -> str | None:
+    """The first file name in a comment that begins with TextureFile."""
+    for comment in comments:
+        words = comment.strip().split(None, 1)
+        if len(words) == 2 and words[0].lower() == "texturefile":
+            return words[1]
+    return None
