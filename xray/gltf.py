@@ -1,6 +1,9 @@
 """glTF 2.0 (.glb, .gltf) as parts: scene graph, geometry and base colours.
 
 The format: https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html (sections in brackets below)
+trimesh 5.2 drops in silence: vertex colours beside a material, wrap modes, texture transforms, the second set of
+texture coordinates, missing pictures, fans, instances, sparse and normalised values, skins, morph targets, required
+extensions that it lacks; and it refuses names of parts with %20 in them (tests/test_trimesh.py).
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""Wavefront .mtl: the materials of an .obj. The format: https://paulbourke.net/dataformats/mtl/"""
+"""Wavefront .mtl: the materials of an .obj. The format: https://paulbourke.net/dataformats/mtl/
+
+trimesh 5.2 drops a picture in silence where it is missing, its path has backslashes, or map_Kd has an option such as
+-s, -o or -clamp, and turns Kd into 8 bits (tests/test_trimesh.py).
+"""
 
 from __future__ import annotations
 

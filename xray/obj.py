@@ -1,6 +1,8 @@
 """Wavefront .obj: polygons that index positions, texture coordinates and normals apart.
 
 The format: https://paulbourke.net/dataformats/obj/
+trimesh 5.2 drops in silence: vertex colours beside a material, every mtllib but the first or that is missing,
+texture coordinates of a material where one face has none, and takes index 0 for a vertex (tests/test_trimesh.py).
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Geomview .off: vertices, then polygons, either with colours. Format: http://www.geomview.org/docs/html/OFF.html"""
+"""Geomview .off: vertices, then polygons, either with colours. Format: http://www.geomview.org/docs/html/OFF.html
+
+trimesh 5.2 drops colours, normals and cut faces of these files in silence (tests/test_trimesh.py).
+"""
 
 from __future__ import annotations
 
