@@ -106,7 +106,10 @@ def compare(path: Path, folder: Path, rounds: int) -> None:
 
 
 def scale(workers: list[int], objects: int, faces: int, folder: Path) -> None:
-    """Views a second of the whole job, loading and pictures included, by number of workers."""
+    """Views a second of the whole job, loading and pictures included, by number of workers.
+
+    On a machine with other work N processes do not get N cores; a loop that shares nothing tells how much they get.
+    """
     path = folder / "scale.glb"
     write_shells(path, faces)
     names = tuple(f"{index:03d}.png" for index in range(VIEWS))
@@ -117,22 +120,30 @@ def scale(workers: list[int], objects: int, faces: int, folder: Path) -> None:
         (folder / "images" / uid / "transforms.json").write_text(views.to_json())
         for name in names:
             Image.new("RGBA", (512, 512), (200, 200, 200, 255)).save(folder / "images" / uid / name)
-    say(f"{objects} objects of {faces} faces", "views/s", "/ N x first", "peak MiB")
-    first = None
+    job = ObjectJob(Settings(), folder / "images", folder / "xrays", overwrite=True)
+    say(f"{objects} objects of {faces} faces", "views/s", "/ N x first", "busy loop", "peak MiB")
+    first = first_loop = None
     for number in workers:
-        job = ObjectJob(Settings(), folder / "images", folder / "xrays", overwrite=True)
-        began, tallies = None, []
-        for _, tally in run_jobs(job, [*items[:number], *items], number, prepare=job.prepare):
-            tallies.append(tally)
-            began = began or (time.perf_counter() if len(tallies) == number else None)
-        rate = VIEWS * len(items) / (time.perf_counter() - began)  # from when every worker runs
-        first = first or rate / number
-        say(
-            f"  {number} workers",
-            f"{rate:.1f}",
-            f"{rate / number / first:.2f}",
-            f"{max(t.peak_mib for t in tallies):.0f}",
-        )
+        tallies, rate = rate_of(job, items, number, job.prepare)
+        _, loop = rate_of(busy_loop, list(range(3 * objects)), number)
+        first, first_loop = first or rate / number, first_loop or loop / number
+        peak = max(tally.peak_mib for tally in tallies)
+        parts = (rate / number / first, loop / number / first_loop)
+        say(f"  {number} workers", f"{VIEWS * rate:.1f}", *(f"{part:.2f}" for part in parts), f"{peak:.0f}")
+
+
+def rate_of(function: Callable, items: list, workers: int, prepare: Callable | None = None) -> tuple[list, float]:
+    """Results, and items a second from when every worker has done one."""
+    began, results = None, []
+    for _, result in run_jobs(function, [*items[:workers], *items], workers, prepare=prepare):
+        results.append(result)
+        began = began or (time.perf_counter() if len(results) == workers else None)
+    return results, len(items) / (time.perf_counter() - began)
+
+
+def busy_loop(_: int) -> int:
+    """Work that shares nothing: what the machine itself gives N processes at this time."""
+    return sum(range(6_000_000))
 
 
 def memory(faces: list[int], folder: Path) -> None:
