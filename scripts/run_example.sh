@@ -9,7 +9,8 @@ out=Output/example
 data=$out/data
 diffusion=$out/diffusion
 upsampler=$out/upsampler
-export HF_HUB_OFFLINE=1 # everything comes from this folder
+export HF_HUB_OFFLINE=1         # everything comes from this folder
+export OMP_WAIT_POLICY=PASSIVE # threads that spin while they wait take the cores of others
 step() { printf '\n== %s\n' "$*"; }
 
 step "1/6 pictures and cameras: $data/images"
@@ -29,8 +30,8 @@ accelerate launch --cpu --num_processes 1 --num_machines 1 --mixed_precision no 
     train_upsampler.py --config configs/example_upsampler.yaml output_dir=$upsampler data.root=$data
 
 step "5/6 evaluating the diffusion model, before and after training"
-python evaluate_diffusion.py --exp_diffusion $diffusion --data_root $data --split all --untrained
-python evaluate_diffusion.py --exp_diffusion $diffusion --data_root $data --split all
+python evaluate_diffusion.py --exp_diffusion $diffusion --data_root $data --split train --untrained
+python evaluate_diffusion.py --exp_diffusion $diffusion --data_root $data --split train
 
 step "6/6 evaluating the upsampler: points, meshes, report"
 python evaluate_upsampler.py --exp_diffusion $diffusion --exp_upsampler $upsampler
