@@ -10,12 +10,12 @@ data=$out/data
 diffusion=$out/diffusion
 upsampler=$out/upsampler
 export HF_HUB_OFFLINE=1         # everything comes from this folder
-export OMP_WAIT_POLICY=PASSIVE # threads that spin while they wait take the cores of others
+export OMP_WAIT_POLICY=PASSIVE  # threads that spin while they wait take the cores of others
 step() { printf '\n== %s\n' "$*"; }
 
 step "1/6 pictures and cameras: $data/images"
 python preprocess/get_image/render.py --mesh_root example/meshes --image_root $data/images \
-    --num_views 4 --image_size 256 --workers "$(nproc)"
+    --num_views 3 --image_size 256 --workers "$(nproc)"
 
 step "2/6 X-Rays and manifest: $data/xrays, $data/manifest.csv"
 python preprocess/get_xray/get_xray.py --mesh_root example/meshes --image_root $data/images \
