@@ -76,6 +76,8 @@ def make_accelerator(config: Config) -> Accelerator:
         if name not in map(str, get_available_trackers()):  # accelerate would leave it out in silence
             raise InputError(f"train.trackers has {name!r}, which is not installed: pip install {name}")
     use_deepspeed = os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true"
+    # The launch file's value would silently win over the argument below.
+    os.environ["ACCELERATE_GRADIENT_ACCUMULATION_STEPS"] = str(train.accumulation)
     accelerator = Accelerator(
         # Said outright, since accelerate joins processes without GPUs only when told that there are none.
         cpu=not torch.cuda.is_available() and not use_deepspeed,
