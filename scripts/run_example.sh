@@ -22,11 +22,11 @@ python preprocess/get_xray/get_xray.py --mesh_root example/meshes --image_root $
     --xray_root $data/xrays --workers "$(nproc)"
 
 step "3/6 training the diffusion model: $diffusion"
-accelerate launch --cpu --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
+accelerate launch --cpu --num_processes 1 --num_machines 1 --num_cpu_threads_per_process "$(nproc)" --mixed_precision no --dynamo_backend no \
     train_diffusion.py --config configs/example_diffusion.yaml output_dir=$diffusion data.root=$data
 
 step "4/6 training the upsampler: $upsampler"
-accelerate launch --cpu --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
+accelerate launch --cpu --num_processes 1 --num_machines 1 --num_cpu_threads_per_process "$(nproc)" --mixed_precision no --dynamo_backend no \
     train_upsampler.py --config configs/example_upsampler.yaml output_dir=$upsampler data.root=$data
 
 step "5/6 evaluating the diffusion model, before and after training"
