@@ -11,7 +11,7 @@ from xray.training.tasks import Denoising, Regression
 
 @pytest.fixture(scope="module")
 def conditioner():
-    return load_conditioner("example/pretrained")
+    return load_conditioner("example/encoders")
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_another_encoder_setting_or_image_is_another_key(tmp_path, conditioner, 
             images, Streams(0, range(3)), Regression(conditioner).encode
         )
         assert cache.made == 3
-    other = load_conditioner("example/pretrained")
+    other = load_conditioner("example/encoders")
     with torch.no_grad():
         other.vae.quant_conv.weight.mul_(1.0001)
     cache = make(tmp_path, other, variants=1)

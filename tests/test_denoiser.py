@@ -77,7 +77,7 @@ def test_regression_loss_is_cross_entropy_plus_the_error_of_the_hits():
 
 def test_the_loss_of_a_published_batch_equals_a_plain_implementation():
     """The recipe written down again, without a line of ours but the random numbers, in float64 where it matters."""
-    conditioner = load_conditioner("example/pretrained")
+    conditioner = load_conditioner("example/encoders")
     unet = make_unet(SHAPE)
     xray, images = torch.randn(2, 3, 8, 8, 8), torch.rand(2, 3, 64, 64) * 2 - 1
     task = Denoising(conditioner)
@@ -109,7 +109,7 @@ def test_the_loss_of_a_published_batch_equals_a_plain_implementation():
 
 
 def test_the_loss_of_an_upsampler_batch_equals_a_plain_implementation():
-    conditioner = load_conditioner("example/pretrained", with_embedding=False)
+    conditioner = load_conditioner("example/encoders", with_embedding=False)
     model = Upsampler([32, 32], layers_per_block=1)
     xray, images = torch.randn(2, 3, 8, 16, 16), torch.rand(2, 3, 64, 64) * 2 - 1
     losses = Regression(conditioner, factor=2).loss(model, xray, images, Streams(5, [3, 4]))
@@ -142,7 +142,7 @@ def test_every_sample_has_its_own_noise_level_and_streams_differ_by_number_and_s
 
 
 def test_dropout_zeroes_each_condition_at_its_rate():
-    conditioner = load_conditioner("example/pretrained")
+    conditioner = load_conditioner("example/encoders")
     task = Denoising(conditioner, dropout=0.1)
     condition = task.condition(torch.rand(1, 3, 32, 32).expand(150, -1, -1, -1), Streams(0, range(150)))
     token = condition.embedding.flatten(1).abs().sum(1) == 0

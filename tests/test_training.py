@@ -105,7 +105,7 @@ def test_a_compiled_network_trains_the_same_and_keeps_its_names(data, tmp_path):
 
 def test_a_run_starts_from_pretrained_weights_and_says_which(data, tmp_path, caplog):
     assert run("diffusion", data, tmp_path / "first", "train.max_steps=1") == 0
-    folder = shutil.copytree(ROOT / "example" / "pretrained", tmp_path / "pretrained")
+    folder = shutil.copytree(ROOT / "example" / "encoders", tmp_path / "pretrained")
     first = load_stage(tmp_path / "first")
     first.model.unet.save_pretrained(folder / "unet")
     options = ("train.max_steps=1", f"model.pretrained={folder}", "model.init=pretrained")
@@ -182,8 +182,8 @@ def test_the_learning_rate_is_a_function_of_the_step():
 def test_pretrained_parts_are_made_the_same_again(tmp_path):
     made = make_pretrained(tmp_path / "parts")
     for path in sorted(made.rglob("*.json")):
-        assert (ROOT / "example" / "pretrained" / path.relative_to(made)).is_file()
-    committed, again = load_conditioner("example/pretrained"), load_conditioner(str(made))
+        assert (ROOT / "example" / "encoders" / path.relative_to(made)).is_file()
+    committed, again = load_conditioner("example/encoders"), load_conditioner(str(made))
     images = torch.rand(1, 3, 64, 64)
     assert torch.allclose(committed.embed(images), again.embed(images), atol=1e-4)
     assert torch.allclose(committed.encode(images), again.encode(images), atol=1e-4)
@@ -192,7 +192,7 @@ def test_pretrained_parts_are_made_the_same_again(tmp_path):
 
 def test_pretrained_parts_are_found_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert load_conditioner("example/pretrained").encode(torch.zeros(1, 3, 64, 64)).shape == (1, 4, 8, 8)
+    assert load_conditioner("example/encoders").encode(torch.zeros(1, 3, 64, 64)).shape == (1, 4, 8, 8)
 
 
 def test_launch_files_are_accelerates(data, tmp_path):
