@@ -120,6 +120,11 @@ def test_true_meshes_add_a_protocol(runs, tmp_path):
     summary = json.loads((runs / "A" / "evaluate" / "checkpoint-1" / "metrics.json").read_text())
     assert set(summary["protocols"]) == {"author", "surface"}
     assert summary["protocols"]["surface"]["mean"]["floor"] > summary["protocols"]["author"]["mean"]["floor"] > 0
+    for protocol in summary["protocols"].values():
+        assert {"fscore@0.05", "hidden_chamfer", "hidden_fscore@0.05"} <= set(protocol["mean"])
+    report = (runs / "A" / "evaluate" / "checkpoint-1" / "report.html").read_text()
+    assert report.count("surface hidden_chamfer") == report.count("surface: hidden_chamfer") == 1
+    assert "layers: layer_hit_iou@4" in report
     (tmp_path / "ball1.ply").unlink()
     assert evaluate(runs, "--mesh_root", str(tmp_path)) == FAILURES
 

@@ -72,7 +72,7 @@ def test_report_is_self_contained_and_compares(page):
     ):
         assert word in text
     assert "ball<" not in text
-    assert text.count("<svg") == 6
+    assert text.count("<svg") == 7
 
 
 def test_a_browser_draws_the_points(page, tmp_path):

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from .alignment import ALIGNMENTS
 from .build import Stage
+from .camera import Camera
 from .dataset import XRayDataset
 from .errors import InputError
 from .mesh import find_meshes, load_mesh
@@ -28,6 +29,7 @@ from .scoring import sample_mesh, score_xray
 from .solvers import solver
 from .storage import atomic_path, save_xray
 from .surface import METHODS, save_mesh, to_surface
+from .visibility import is_hidden
 
 log = logging.getLogger(__name__)
 
@@ -210,8 +212,10 @@ class _Writer:
             surface = to_surface(prediction, camera, self.options.surface, "world")
             save_mesh(self.results.path(name, ".glb"), surface)
         self._save_sheet(name, item, prediction, fitted, stored, camera)
-        truth = self._surface(item["object"])
-        scores = score_xray(prediction, fitted, stored, camera, truth, self.options.alignment, self.options.emd)
+        truth = self._surface(item["object"], camera)
+        scores = score_xray(
+            prediction, fitted, stored, camera, truth[0], self.options.alignment, self.options.emd, truth[1]
+        )
         row = {
             "sample": name,
             "object": item["object"],
@@ -237,9 +241,13 @@ class _Writer:
         if self.options.mesh_root and object_id not in self.mesh_paths:
             raise InputError(f"{self.options.mesh_root}: no mesh of object {object_id}")
 
-    def _surface(self, object_id: str) -> PointCloud | None:
-        """Points of the true mesh, where meshes were given."""
-        return sample_mesh(load_mesh(self.mesh_paths[object_id])) if self.options.mesh_root else None
+    def _surface(self, object_id: str, camera: Camera) -> tuple[PointCloud, np.ndarray] | tuple[None, None]:
+        """Points of the true mesh and which of them the camera does not see, where meshes were given."""
+        if not self.options.mesh_root:
+            return None, None
+        mesh = load_mesh(self.mesh_paths[object_id])
+        cloud = sample_mesh(mesh)
+        return cloud, is_hidden(mesh, camera, cloud.points)
 
 
 def _finite(tensor: torch.Tensor) -> torch.Tensor:

@@ -10,6 +10,8 @@ from .representation import XRay
 DEFINITIONS = {
     "depth_error": "mean |depth - true depth| over the rays where both hit, per layer and over all of them",
     "hit_iou": "rays where both hit / rays where either does, per layer and over all of them",
+    "layer_depth_error@L": "depth_error of layer L alone, from 1",
+    "layer_hit_iou@L": "hit_iou of layer L alone, from 1",
     "hidden_depth_error": "depth_error over the layers beyond the first",
     "hidden_hit_iou": "hit_iou over the layers beyond the first",
 }
@@ -20,9 +22,9 @@ def score_layers(prediction: XRay, truth: XRay) -> dict[str, float | list[float 
     """Depth error and hit IoU for each layer, for all together, and for the hidden ones (beyond the first).
 
     Returns:
-      the keys of `DEFINITIONS`, and "layer_depth_error", "layer_hit_iou": one value a layer. A depth error is None
-      where the two never hit together (there is nothing to measure; hit IoU tells why); a hit IoU where neither
-      hits at all is 1.
+      the names of `DEFINITIONS`; "layer_depth_error" and "layer_hit_iou" are lists of one value a layer. A depth
+      error is None where the two never hit together (there is nothing to measure; hit IoU tells why); a hit IoU
+      where neither hits at all is 1.
     Raises:
       InputError: different shapes.
     """

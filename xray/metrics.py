@@ -20,6 +20,9 @@ from .neighbours import MISSING_DISTANCE, Nearest, check_cloud, nearest_both
 THRESHOLDS = (0.01, 0.02, 0.05, 0.1)
 """Distances at which the F-score is taken."""
 
+HIDDEN_THRESHOLD = 0.05
+"""Distance at which the F-score of the hidden surfaces alone is taken."""
+
 EMD_POINTS = 2048
 """Points of each cloud that the earth mover's distance matches."""
 
@@ -137,6 +140,15 @@ def score(
         values["normal_consistency"] = pairing.normal_consistency(prediction_normals, truth_normals)
     values["degenerate"] = "; ".join(filter(None, (_defect("prediction", prediction), _defect("truth", truth))))
     return values
+
+
+def score_hidden(prediction: np.ndarray, truth: np.ndarray, workers: int = 1) -> dict[str, float]:
+    """The numbers of hidden surfaces alone, from their points (N, 3) and (M, 3)."""
+    pairing = Pairing.of(prediction, truth, workers)
+    return {
+        "hidden_chamfer": pairing.chamfer(),
+        f"hidden_fscore@{HIDDEN_THRESHOLD:g}": pairing.f_score(HIDDEN_THRESHOLD),
+    }
 
 
 def _defect(name: str, points: np.ndarray) -> str:

@@ -11,6 +11,7 @@ from .charts import histogram, lines
 from .errors import InputError
 from .points import load_ply
 from .results import NOTES, SUMMARY, Results, mean_of, summarise
+from .scoring import PROTOCOLS
 from .storage import atomic_path
 from .viewer import SCRIPT, viewer
 
@@ -125,6 +126,7 @@ def _failures(failures: dict[str, str]) -> str:
 
 def _charts(every: dict[str, list[dict]]) -> str:
     wanted = (("author", "chamfer", "Chamfer distance"), ("author", "fscore@0.02", "F-score at 0.02"))
+    wanted += (("layers", "hidden_chamfer", "Chamfer distance of hidden layers"),)
     wanted += (("layers", "hit_iou", "hit IoU"), ("layers", "hidden_hit_iou", "hit IoU of hidden layers"))
     charts = [
         histogram({name: [row["scores"][group][key] for row in rows] for name, rows in every.items()}, title)
@@ -169,9 +171,13 @@ def _image(results: Results, sample: str) -> str:
 
 
 def _table(rows: list[dict]) -> str:
-    columns = [("author", "chamfer"), ("author", "fscore@0.01"), ("author", "fscore@0.05"), ("layers", "hit_iou")]
-    columns += [("layers", "hidden_hit_iou"), ("layers", "depth_error")]
-    columns += [("surface", "chamfer")] if "surface" in rows[0]["scores"] else []
+    columns = [
+        (protocol, key)
+        for protocol in PROTOCOLS
+        if protocol in rows[0]["scores"]
+        for key in ("chamfer", "fscore@0.01", "fscore@0.05", "hidden_chamfer", "hidden_fscore@0.05")
+    ]
+    columns += [("layers", key) for key in ("hit_iou", "hidden_hit_iou", "depth_error", "hidden_depth_error")]
     head = _line("sample", [f"{group} {key}" for group, key in columns] + ["remark"], "th")
     body = [
         _line(

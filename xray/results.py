@@ -14,9 +14,10 @@ import numpy as np
 
 from .errors import InputError
 from .layers import DEFINITIONS as LAYER_DEFINITIONS
-from .metrics import DEFINITIONS
+from .metrics import DEFINITIONS, HIDDEN_THRESHOLD
 from .scoring import PROTOCOLS
 from .storage import atomic_path
+from .visibility import MARGIN
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +25,10 @@ SETTINGS, SUMMARY, TABLE = "settings.json", "metrics.json", "metrics.csv"
 
 NOTES = DEFINITIONS | LAYER_DEFINITIONS | {
     "floor": "chamfer of the truth itself at the prediction's layers and rays: the least that can be reached there",
-    "hidden_chamfer": "chamfer between the points of the layers beyond the first",
+    "hidden_chamfer": "chamfer between the points of the predicted layers beyond the first and, author and layers: the "
+    "points of the true layers beyond the first; surface: the points of the mesh that the camera does not see (their "
+    f"ray meets the mesh nearer by more than {MARGIN:g}). Alignment is that of the whole clouds, and none in layers",
+    f"hidden_fscore@{HIDDEN_THRESHOLD:g}": "fscore@T between the same points",
 }  # fmt: skip
 
 
@@ -123,6 +127,7 @@ def summarise(rows: list[dict]) -> dict:
       {"samples": number, "not_finite": samples where the network gave values that are not, "layers": means,
       "protocols": {name: {"truth", "samples", "degenerate", "mean", "median", "missing"}}}.
       Every sample counts in every mean of a protocol; a depth error that does not exist is counted in "missing".
+      Numbers of single layers are named layer_depth_error@1 (the first), layer_hit_iou@1, and so on.
     """
     protocols = {}
     for name, truth in PROTOCOLS.items():
@@ -141,17 +146,27 @@ def summarise(rows: list[dict]) -> dict:
 
 
 def _means(scores: list[dict]) -> dict:
-    """Mean and median of each numeric key; how often a key was None."""
+    """Mean and median of each number; how often one was None or absent."""
     result: dict[str, dict] = {"mean": {}, "median": {}, "missing": {}}
+    scores = [_numbers(values) for values in scores]
     for key in dict.fromkeys(key for values in scores for key in values):
         values = [values[key] for values in scores if values.get(key) is not None]
-        if values and isinstance(values[0], (str, list)):
-            continue
         if len(values) < len(scores):
             result["missing"][key] = len(scores) - len(values)
         if values:
             result["mean"][key], result["median"][key] = float(np.mean(values)), float(np.median(values))
     return result
+
+
+def _numbers(values: dict) -> dict[str, float | None]:
+    """Without texts; a list of one value a layer becomes name@1, name@2, ..."""
+    numbers: dict[str, float | None] = {}
+    for key, value in values.items():
+        if isinstance(value, list):
+            numbers |= {f"{key}@{layer}": part for layer, part in enumerate(value, 1)}
+        elif not isinstance(value, str):
+            numbers[key] = value
+    return numbers
 
 
 def write_table(path: Path, rows: list[dict]) -> None:

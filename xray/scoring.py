@@ -7,7 +7,7 @@ import numpy as np
 from .alignment import align
 from .camera import Camera
 from .layers import score_layers
-from .metrics import chamfer, score
+from .metrics import chamfer, score, score_hidden
 from .points import PointCloud, to_points
 from .representation import XRay
 
@@ -15,28 +15,41 @@ PROTOCOLS = {
     "author": "truth: the points of the truth X-Ray's layers, at its stored resolution",
     "surface": "truth: points sampled uniformly over the true mesh",
 }
-"""Name and truth of each protocol; alignment and metrics are the same in both."""
+"""Name and truth of each protocol; alignment and metrics are the same in both.
+
+Of an X-Ray, both score the hidden surfaces once more alone. The prediction is then the points of its layers beyond
+the first; the truth is the points of the true layers beyond the first ("author"), or those sampled points that the
+camera does not see ("surface", `visibility.is_hidden`)."""
 
 SURFACE_POINTS = 30_000
 """Points sampled on the true mesh, and on a predicted one."""
 
 
 def score_clouds(
-    prediction: PointCloud, truth: PointCloud, alignment: str = "none", emd: bool = True
+    prediction: PointCloud,
+    truth: PointCloud,
+    alignment: str = "none",
+    emd: bool = True,
+    hidden: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> dict[str, float | str]:
     """Every metric for one prediction under one protocol.
 
     Args:
       alignment: one of `alignment.ALIGNMENTS`, applied to the prediction.
+      hidden: (N,) and (M,) bool, which points of the prediction and of the truth are hidden surfaces.
     Returns:
-      as `metrics.score`; normal_consistency only where both clouds have normals.
+      as `metrics.score`; normal_consistency only where both clouds have normals. With `hidden` also the keys of
+      `metrics.score_hidden`, under the alignment of the whole clouds.
     """
     moved = align(prediction.points, truth.points, alignment)
     points = moved.points(prediction.points)
     normals = moved.normals(prediction.normals), truth.normals
     if not all(len(own) == 0 or own.any() for own in normals):
         normals = None, None
-    return score(points, truth.points, *normals, emd=emd)
+    values = score(points, truth.points, *normals, emd=emd)
+    if hidden is not None:
+        values |= score_hidden(points[hidden[0]], truth.points[hidden[1]])
+    return values
 
 
 def score_xray(
@@ -47,6 +60,7 @@ def score_xray(
     surface: PointCloud | None = None,
     alignment: str = "none",
     emd: bool = True,
+    hidden: np.ndarray | None = None,
 ) -> dict[str, dict]:
     """Score of one predicted X-Ray.
 
@@ -55,17 +69,20 @@ def score_xray(
       stored: the truth at its stored resolution, cut to the prediction's layers.
       camera: of the view, any size in the X-Rays' proportion.
       surface: points of the true mesh in the world frame; without them there is no "surface" protocol.
+      hidden: (M,) bool, which points of `surface` the camera does not see; without it the protocol has no numbers
+        of hidden surfaces.
     Returns:
       protocol -> metrics, where "floor" is the Chamfer distance that a perfect prediction has at its number of
       rays; and "layers" -> depth error and hit IoU.
     """
-    truths = {"author": to_points(stored, camera, "world")}
+    truths = {"author": (to_points(stored, camera, "world"), _is_beyond_first(stored))}
     if surface is not None:
-        truths["surface"] = surface
+        truths["surface"] = (surface, hidden)
     points, perfect = (to_points(xray, camera, "world") for xray in (prediction, fitted))
     scores: dict[str, dict] = {}
-    for name, truth in truths.items():
-        scores[name] = score_clouds(points, truth, alignment, emd)
+    for name, (truth, unseen) in truths.items():
+        masks = None if unseen is None else (_is_beyond_first(prediction), unseen)
+        scores[name] = score_clouds(points, truth, alignment, emd, masks)
         scores[name]["floor"] = chamfer(perfect.points, truth.points)
     hidden = (to_points(_beyond_first(xray), camera).points for xray in (prediction, stored))
     scores["layers"] = {**score_layers(prediction, fitted), "hidden_chamfer": chamfer(*hidden)}
@@ -74,6 +91,11 @@ def score_xray(
 
 def _beyond_first(xray: XRay) -> XRay:
     return XRay(xray.depth[1:], xray.normal[1:], xray.color[1:])
+
+
+def _is_beyond_first(xray: XRay) -> np.ndarray:
+    """(N,) bool, which of `to_points` are of layers beyond the first: it goes layer by layer."""
+    return np.arange(int(xray.hit.sum())) >= int(xray.hit[0].sum())
 
 
 def sample_mesh(mesh, count: int = SURFACE_POINTS, seed: int = 0) -> PointCloud:
