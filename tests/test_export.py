@@ -1,6 +1,7 @@
 """What is exported comes back through our readers as it was: orientation, winding, colours, normals."""
 
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import trimesh
 from made_meshes import chiral, triangles
 from scipy.spatial import cKDTree
 
+from xray import srgb
 from xray.camera import Camera, sample_views
 from xray.capture import capture
 from xray.errors import InputError
@@ -63,6 +65,26 @@ def test_from_file_to_xray_to_file_nothing_turns(tmp_path, suffix):
     best = distances.pop(((0, 1, 2), (1, 1, 1)))
     assert best < 0.02
     assert min(distances.values()) > 2 * best
+
+
+def test_a_glb_is_matt_and_has_a_back(tmp_path):
+    surface = solid_surface()
+    save_mesh(tmp_path / "a.glb", surface)
+    content = (tmp_path / "a.glb").read_bytes()
+    tree = json.loads(content[20 : 20 + int.from_bytes(content[12:16], "little")])
+    (material,), (primitive,) = tree["materials"], tree["meshes"][0]["primitives"]
+    assert primitive["material"] == 0
+    assert "COLOR_0" in primitive["attributes"]
+    assert material["doubleSided"] is True
+    assert material["pbrMetallicRoughness"] == {"metallicFactor": 0, "roughnessFactor": 1}
+    (mesh,) = trimesh.load_scene(tmp_path / "a.glb", process=False).geometry.values()
+    assert (mesh.visual.material.metallicFactor, mesh.visual.material.roughnessFactor) == (0, 1)
+    assert mesh.visual.material.doubleSided
+    assert len(mesh.faces) == len(surface.faces)
+    # trimesh keeps colours beside a material as they are in the file, in linear light.
+    assert np.abs(srgb.from_linear(mesh.visual.vertex_attributes["color"]) - surface.colors).max() < 1e-5
+    plain = trimesh.load(tmp_path / "a.glb", force="mesh", process=False, skip_materials=True)
+    assert np.abs(srgb.from_linear(plain.visual.vertex_colors[:, :3] / 255) - surface.colors).max() < 6 / 255
 
 
 def test_dark_colours_stay_apart_in_a_glb(tmp_path):

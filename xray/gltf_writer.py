@@ -1,8 +1,8 @@
-"""One triangle mesh with vertex colours as a .glb.
+"""One triangle mesh with vertex colours and a matt material as a .glb.
 
 The format: https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html
 trimesh 5.2 writes vertex colours of 8 bits: in linear light, 256 sRGB values become 183, the dark ones up to 6 of 255
-off (tests/test_trimesh.py).
+off; and no colours beside a material (tests/test_trimesh.py).
 """
 
 from __future__ import annotations
@@ -15,8 +15,12 @@ import numpy as np
 
 from . import srgb
 
-FLOAT, UNSIGNED_SHORT, UNSIGNED_INT = 5126, 5123, 5125
+FLOAT, UNSIGNED_INT = 5126, 5125
 ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER = 34962, 34963
+MATERIAL = {"pbrMetallicRoughness": {"metallicFactor": 0, "roughnessFactor": 1}, "doubleSided": True}
+"""White, which the vertex colours tint [3.9.2]. A primitive without a material has the format's default one, which is
+metal and has no back [3.7.2.1, 5.19]: dark without an environment to mirror, and open surfaces vanish from behind."""
+
 JSON_CHUNK, BINARY_CHUNK = b"JSON", b"BIN\0"
 
 
@@ -25,18 +29,18 @@ def write_glb(
 ) -> None:
     """Write a mesh in the axes of the file (y up).
 
-    The format has vertex colours in linear light; 16 bits a channel keep the dark ones apart.
+    The format has vertex colours in linear light. They are floats: 8 bits do not keep the dark ones apart, and of 16
+    trimesh reads the lower 8.
 
     Args:
       vertices, normals: (V, 3); faces: (F, 3) int; colors: (V, 3), sRGB in [0, 1].
     """
-    linear = np.ones((len(vertices), 4))
-    linear[:, :3] = srgb.to_linear(np.clip(colors, 0, 1))
+    linear = srgb.to_linear(np.clip(colors, 0, 1))
     positions = vertices.astype("<f4")
     arrays = [
         ("POSITION", positions, FLOAT, "VEC3", ARRAY_BUFFER),
         ("NORMAL", normals.astype("<f4"), FLOAT, "VEC3", ARRAY_BUFFER),
-        ("COLOR_0", np.rint(linear * 65535).astype("<u2"), UNSIGNED_SHORT, "VEC4", ARRAY_BUFFER),
+        ("COLOR_0", linear.astype("<f4"), FLOAT, "VEC3", ARRAY_BUFFER),
         ("indices", faces.reshape(-1, 1).astype("<u4"), UNSIGNED_INT, "SCALAR", ELEMENT_ARRAY_BUFFER),
     ]
     views, accessors, binary = [], [], b""
@@ -45,8 +49,6 @@ def write_glb(
         accessor = {"bufferView": number, "componentType": component, "count": len(array), "type": kind}
         if name == "POSITION":
             accessor |= {"min": positions.min(0).tolist(), "max": positions.max(0).tolist()}
-        if name == "COLOR_0":
-            accessor["normalized"] = True
         accessors.append(accessor)
         binary += array.tobytes()  # every length is a multiple of 4, as the format asks
     attributes = {name: number for number, (name, *_) in enumerate(arrays) if name != "indices"}
@@ -55,8 +57,8 @@ def write_glb(
         "scene": 0,
         "scenes": [{"nodes": [0]}],
         "nodes": [{"mesh": 0}],
-        # No material: with one, trimesh and what is built on it drop the vertex colours.
-        "meshes": [{"primitives": [{"attributes": attributes, "indices": 3}]}],
+        "materials": [MATERIAL],
+        "meshes": [{"primitives": [{"attributes": attributes, "indices": 3, "material": 0}]}],
         "buffers": [{"byteLength": len(binary)}],
         "bufferViews": views,
         "accessors": accessors,

@@ -133,7 +133,8 @@ def patches(cloud: PointCloud, widths: np.ndarray) -> Surface:
 def save_mesh(path: str | Path, surface: Surface) -> None:
     """Write a mesh in the world frame: .glb and .obj y-up as their readers expect, .ply z-up.
 
-    Colours are of vertices: linear light in a .glb, as the format has it, and sRGB in the others.
+    Colours are of vertices: linear light in a .glb, as the format has it, and sRGB in the others. A .glb has a matt
+    material as well; trimesh gives its colours as vertex colours when it is told `skip_materials=True`.
 
     Raises:
       InputError: another suffix.
