@@ -9,9 +9,13 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import nn
-from torch.utils.data import Dataset
 
+from ..camera import Camera
 from ..codec import Codec
+from ..dataset import XRayDataset
+from ..metrics import chamfer
+from ..points import to_points
+from ..representation import XRay
 from ..storage import atomic_path
 from .streams import Streams
 from .tasks import Denoising, Regression
@@ -27,20 +31,23 @@ class Validation:
     """The same views with the same random numbers every time, so that values can be compared between steps.
 
     Args:
-      dataset: items as `XRayDataset` gives them; the first `views` of it, evenly spread, are used.
+      dataset: `views` of its samples, evenly spread, are used.
     """
 
-    def __init__(self, task: Denoising | Regression, sample: SampleFn, dataset: Dataset, codec: Codec, views: int):
+    def __init__(self, task: Denoising | Regression, sample: SampleFn, dataset: XRayDataset, codec: Codec, views: int):
         self.task, self.sample, self.codec = task, sample, codec
         picks = np.unique(np.linspace(0, len(dataset) - 1, min(views, len(dataset))).round().astype(int))
         items = [dataset[int(pick)] for pick in picks]
         self.xray = torch.stack([item["xray"] for item in items])
         self.images = torch.stack([item["image"] for item in items])
+        self.cameras = [dataset.camera(int(pick), codec.resolution) for pick in picks]
 
     @torch.no_grad()
     def __call__(self, model: nn.Module, seed: int, device: torch.device) -> tuple[dict[str, float], np.ndarray]:
-        """Numbers {"loss", "hit_iou", "depth_error" in object units}, and a picture (H, W, 3) uint8.
+        """Numbers and a picture (H, W, 3) uint8.
 
+        Of the numbers, "depth_error" and "chamfer" are in object units; "chamfer" is `metrics.chamfer` between the
+        points of the sampled X-Ray and those of the true one at the codec's layers and rays, mean over the views.
         Each row of the picture is a view: image, depth of the true layers, depth of the sampled layers.
         """
         streams = Streams(seed, range(VALIDATION, VALIDATION + len(self.xray)), device)
@@ -55,8 +62,15 @@ class Validation:
             "loss": float(loss),
             "hit_iou": float(both.sum() / max(either.sum(), 1)),
             "depth_error": float(np.abs(truth - guess)[both].mean()) if both.any() else float("nan"),
+            "chamfer": float(
+                np.mean([self._chamfer(*pair) for pair in zip(guesses, truths, self.cameras, strict=True)])
+            ),
         }
         return values, self._picture(truth, guess)
+
+    @staticmethod
+    def _chamfer(guess: XRay, truth: XRay, camera: Camera) -> float:
+        return chamfer(to_points(guess, camera).points, to_points(truth, camera).points)
 
     def _picture(self, truth: np.ndarray, guess: np.ndarray) -> np.ndarray:
         side = max(64, truth.shape[-1])
