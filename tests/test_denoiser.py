@@ -128,6 +128,29 @@ def test_the_loss_of_an_upsampler_batch_equals_a_plain_implementation():
         assert float(losses[row].detach()) == pytest.approx(float(entropy + error), rel=1e-6)
 
 
+def test_channel_weights_weigh_depth_normal_colour_and_hit():
+    estimate, truth, weight = torch.randn(2, 3, 8, 4, 5), torch.randn(2, 3, 8, 4, 5), torch.tensor([1.0, 3.0])
+    parts = ((estimate - truth) ** 2).mean((1, 3, 4))
+    plain = weight * (20 * parts[:, 0] + parts[:, 1:4].sum(1) + 0.5 * parts[:, 4:7].sum(1) + 2 * parts[:, 7]) / 8
+    assert torch.allclose(denoising_loss(estimate, truth, weight, channel_weights=[20, 1, 0.5, 2]), plain)
+    hits = regression_loss(estimate, truth, value_loss=0.0, channel_weights=[20, 1, 0.5, 2])
+    assert torch.allclose(hits, 2 * regression_loss(estimate, truth, value_loss=0.0))
+    depth = regression_loss(estimate, truth, hit_loss=0.0, channel_weights=[7, 0, 0, 1])
+    hit = truth[:, :, 7] > 0
+    expected = [((estimate - truth)[row, :, 0][hit[row]] ** 2).mean() for row in range(2)]
+    assert torch.allclose(depth, torch.stack(expected))
+
+
+def test_a_residual_upsampler_starts_from_the_low_res_xray():
+    low, latent = torch.randn(2, 3, 8, 4, 5), torch.randn(2, 4, 4, 5)
+    condition = Condition(embedding=None, latent=latent)
+    plain, residual = (Upsampler([32, 32], 1, residual=flag) for flag in (False, True))
+    residual.load_state_dict(plain.state_dict())
+    difference = residual(low, condition) - plain(low, condition)
+    assert torch.allclose(difference[:, :, :7, ::2, ::2], low[:, :, :7], atol=1e-5)
+    assert torch.allclose(difference[:, :, 7, 1::2, 1::2], 2 * low[:, :, 7], atol=1e-5)
+
+
 def test_every_sample_has_its_own_noise_level_and_streams_differ_by_number_and_seed():
     streams = Streams(0, range(2000))
     levels = Denoising(conditioner=None).noise_level(streams)

@@ -57,7 +57,7 @@ def make_model(config: Config) -> Denoiser | Upsampler:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
         if model.kind == "decoder":
-            return Upsampler(model.block_out_channels, model.layers_per_block)
+            return Upsampler(model.block_out_channels, model.layers_per_block, model.residual)
         shape = UNetShape(
             block_out_channels=model.block_out_channels,
             num_attention_heads=model.num_attention_heads,
@@ -83,6 +83,7 @@ def make_task(config: Config, conditioner: Conditioner, cache: EncoderCache | No
             noise.image_max,
             loss.hit_loss,
             loss.value_loss,
+            loss.channel_weights,
             own_fraction=config.train.first_stage_fraction,
             cache=cache,
         )
@@ -94,6 +95,7 @@ def make_task(config: Config, conditioner: Conditioner, cache: EncoderCache | No
         weighting=loss.weighting,
         min_snr_gamma=loss.min_snr_gamma,
         miss_weight=loss.miss_weight,
+        channel_weights=loss.channel_weights,
         own_fraction=config.train.first_stage_fraction,
         cache=cache,
     )

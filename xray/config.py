@@ -145,6 +145,8 @@ def check(config: Config, where: str) -> None:
         if metadata:
             expect(metadata["holds"](values[name]), name, metadata["expected"])
     expect(config.noise.dropout <= 1 / 3, "noise.dropout", "at most 1/3, since 3p is a probability")
+    weights = config.loss.channel_weights
+    expect(len(weights) == 4 and min(weights) >= 0, "loss.channel_weights", "4 numbers of 0 or more")
     channels, heads = config.model.block_out_channels, config.model.num_attention_heads
     expect(len(channels) >= 1, "model.block_out_channels", "at least one number")
     expect(all(c > 0 and c % 32 == 0 for c in channels), "model.block_out_channels", "multiples of 32 (group norm)")

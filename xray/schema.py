@@ -72,6 +72,7 @@ class Model:
     vae: hub name or folder of another image VAE; empty for the one inside `pretrained`.
     init: `random`, or `pretrained` to start from the U-Net inside `pretrained`.
     factor: of an upsampler, rays out over rays in, on each side.
+    residual: the decoder adds to the enlarged low-res X-Ray instead of making the X-Ray anew.
     """
 
     kind: str = choice("unet", "decoder")
@@ -85,6 +86,7 @@ class Model:
     cross_attention_dim: int = count(1024)
     addition_time_embed_dim: int = count(256)
     factor: int = count(4)
+    residual: bool = False
 
 
 @dataclass
@@ -114,12 +116,14 @@ class Noise:
 @dataclass
 class Loss:
     """weighting: `published` or `min_snr`. miss_weight: weight of depth, normal and colour where the truth has no
-    surface (1 as published, 0 leaves them out). hit_loss, value_loss: the decoder's two terms.
+    surface (1 as published, 0 leaves them out). channel_weights: of depth, normal, colour and hit. hit_loss,
+    value_loss: the decoder's two terms.
     """
 
     weighting: str = choice("published", "min_snr")
     min_snr_gamma: float = above_zero(5.0)
     miss_weight: float = amount(1.0)
+    channel_weights: list[float] = field(default_factory=lambda: [1.0, 1.0, 1.0, 1.0])
     hit_loss: float = amount(1.0)
     value_loss: float = amount(1.0)
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch.nn import functional as F
 
 VALUES = slice(0, 7)
 """Depth, normal and colour."""
 HIT = 7
+EQUAL = (1.0, 1.0, 1.0, 1.0)
+"""Published weights of depth, normal, colour and hit."""
 
 
 def denoising_loss(
@@ -15,6 +19,7 @@ def denoising_loss(
     truth: torch.Tensor,
     weight: torch.Tensor,
     miss_weight: float = 1.0,
+    channel_weights: Sequence[float] = EQUAL,
 ) -> torch.Tensor:
     """Weight * mean squared error over all layers, channels and pixels (equation 8 of EDM).
 
@@ -23,10 +28,13 @@ def denoising_loss(
       weight: (B,) of each sample's noise level.
       miss_weight: weight of depth, normal and colour where the truth has no surface; the mean is then taken
         over the sum of weights.
+      channel_weights: of depth, normal, colour and hit.
     Returns:
       (B,).
     """
     error = (estimate - truth) ** 2
+    if tuple(channel_weights) != EQUAL:
+        error = error * per_channel(channel_weights, error)
     if miss_weight == 1:
         return weight * error.flatten(1).mean(1)
     mask = torch.ones_like(error)
@@ -39,16 +47,29 @@ def regression_loss(
     truth: torch.Tensor,
     hit_loss: float = 1.0,
     value_loss: float = 1.0,
+    channel_weights: Sequence[float] = EQUAL,
 ) -> torch.Tensor:
     """Cross-entropy of the hit everywhere plus squared error of the rest where the truth has a surface.
 
     Args:
       prediction: (B, L, 8, h, w), the last channel a logit; truth: the same shape, model space.
+      channel_weights: of depth, normal, colour and hit.
     Returns:
       (B,). A sample without any surface has no second term.
     """
     hit = truth[:, :, HIT] > 0
     cross_entropy = F.binary_cross_entropy_with_logits(prediction[:, :, HIT], hit.float(), reduction="none")
-    error = ((prediction[:, :, VALUES] - truth[:, :, VALUES]) ** 2).mean(2) * hit
+    error = (prediction - truth) ** 2
+    if tuple(channel_weights) != EQUAL:
+        error = error * per_channel(channel_weights, error)
+    error = error[:, :, VALUES].mean(2) * hit
     count = hit.flatten(1).sum(1).clamp(min=1)
+    hit_loss = hit_loss * channel_weights[-1]
     return hit_loss * cross_entropy.flatten(1).mean(1) + value_loss * error.flatten(1).sum(1) / count
+
+
+def per_channel(weights: Sequence[float], like: torch.Tensor) -> torch.Tensor:
+    """(8, 1, 1): the weights of depth, normal, colour and hit for each of the 8 channels."""
+    depth, normal, color, hit = weights
+    values = [depth, normal, normal, normal, color, color, color, hit]
+    return torch.tensor(values, dtype=like.dtype, device=like.device)[:, None, None]

@@ -13,20 +13,29 @@ from torch.nn import functional as F
 
 from ..codec import CHANNELS
 from .conditioner import LATENT_CHANNELS
-from .denoiser import Condition
+from .denoiser import Condition, enlarge
 
 LAYERS_PER_BLOCK = 2
 """Residual blocks of the published decoder (42.4 M parameters at 128/256/512 channels)."""
+
+
+HIT_LOGIT = 2.0
+"""Logit of a hit (and minus that of a miss) where a residual upsampler starts: 88 % sure of the low-res ray."""
 
 
 class Upsampler(ModelMixin, ConfigMixin):
     """Low-res X-Ray and image latent -> X-Ray, larger by 2 for every level of channels but the first.
 
     A diffusers model, so that a pipeline can save it and load it.
+
+    Args:
+      residual: add the decoder's output to the low-res X-Ray, enlarged; False as published.
     """
 
     @register_to_config
-    def __init__(self, block_out_channels: Sequence[int], layers_per_block: int = LAYERS_PER_BLOCK):
+    def __init__(
+        self, block_out_channels: Sequence[int], layers_per_block: int = LAYERS_PER_BLOCK, residual: bool = False
+    ):
         super().__init__()
         self.decoder = TemporalDecoder(
             in_channels=CHANNELS + LATENT_CHANNELS,
@@ -52,7 +61,14 @@ class Upsampler(ModelMixin, ConfigMixin):
         # The decoder blends space and time by this mask: zeros say "frames of one video".
         video = torch.zeros(batch, layers, dtype=x.dtype, device=x.device)
         x = self.decoder(rearrange(x, "b l c h w -> (b l) c h w"), video, num_frames=layers)
-        return rearrange(x, "(b l) c h w -> b l c h w", b=batch).float()
+        x = rearrange(x, "(b l) c h w -> b l c h w", b=batch).float()
+        return x + _start(low, x.shape[-1] // low.shape[-1]) if self.config.residual else x
+
+
+def _start(low: torch.Tensor, factor: int) -> torch.Tensor:
+    """The low-res X-Ray enlarged, its hit as a logit."""
+    values, hit = enlarge(low, factor).split([CHANNELS - 1, 1], dim=2)
+    return torch.cat([values, HIT_LOGIT * hit], dim=2)
 
 
 def to_model_space(prediction: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ import torch
 
 from ..models.conditioner import Conditioner
 from ..models.denoiser import Condition, Denoiser, loss_weight, min_snr_weight
-from ..models.losses import denoising_loss, regression_loss
+from ..models.losses import EQUAL, denoising_loss, regression_loss
 from ..models.upsampler import Upsampler
 from .cache import EncoderCache
 from .streams import Streams
@@ -43,6 +43,7 @@ class Denoising:
     weighting: str = "published"
     min_snr_gamma: float = 5.0
     miss_weight: float = 1.0
+    channel_weights: Sequence[float] = EQUAL
     own_fraction: float = 0.5
     cache: EncoderCache | None = None
 
@@ -56,7 +57,7 @@ class Denoising:
         if self.factor > 1:
             condition = condition._replace(low=noisy_low(xray, self, streams, low))
         weight = loss_weight(sigma) if self.weighting == "published" else min_snr_weight(sigma, self.min_snr_gamma)
-        return denoising_loss(model(noisy, sigma, condition), xray, weight, self.miss_weight)
+        return denoising_loss(model(noisy, sigma, condition), xray, weight, self.miss_weight, self.channel_weights)
 
     def noise_level(self, streams: Streams) -> torch.Tensor:
         """(B,) log-normal, or from the second log-normal for a share of the samples."""
@@ -94,6 +95,7 @@ class Regression:
     image_max: float = 0.2
     hit_loss: float = 1.0
     value_loss: float = 1.0
+    channel_weights: Sequence[float] = EQUAL
     own_fraction: float = 0.5
     cache: EncoderCache | None = None
 
@@ -104,7 +106,8 @@ class Regression:
         low = noisy_low(xray, self, streams, low)
         encoded = self.cache.encode(images, streams, self.encode) if self.cache else self.encode(images, streams)
         condition = Condition(embedding=None, latent=encoded["latent"])
-        return regression_loss(model(low, condition), xray, self.hit_loss, self.value_loss)
+        prediction = model(low, condition)
+        return regression_loss(prediction, xray, self.hit_loss, self.value_loss, self.channel_weights)
 
     def encode(self, images: torch.Tensor, streams: Streams) -> dict[str, torch.Tensor]:
         """Latent of the images plus noise of a strength uniform in [0, image_max)."""
