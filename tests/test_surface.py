@@ -11,9 +11,11 @@ from analytic import sphere_points, sphere_xray
 
 from xray.camera import Camera
 from xray.errors import InputError
+from xray.mesh import load_mesh
 from xray.metrics import chamfer
+from xray.points import to_points
 from xray.representation import XRay
-from xray.surface import save_mesh, to_surface
+from xray.surface import Surface, save_mesh, to_surface
 from xray.surface_rays import connect
 
 
@@ -32,6 +34,34 @@ def test_nested_spheres_become_closed_meshes(radii):
     sampled = trimesh.sample.sample_surface(mesh, 20000, seed=0)[0]
     floor = chamfer(sphere_points(radii, 20000, 1), sphere_points(radii, 20000, 2))
     assert chamfer(sampled, sphere_points(radii, 20000, 2)) < 1.05 * floor
+
+
+@pytest.mark.parametrize("radii", [[0.5], [0.5, 0.47, 0.3]])
+def test_fields_are_closed_and_wound_outward(radii):
+    xray, camera = sphere_xray(radii, 96)
+    surface = to_surface(xray, camera, "field", "world")
+    mesh = surface.to_trimesh()
+    assert mesh.is_watertight
+    assert mesh.is_winding_consistent
+    # Between an odd hit and the next even one: the outer shell is solid, the gap empty, the core solid.
+    volume = 4 / 3 * np.pi * sum((-1) ** number * radius**3 for number, radius in enumerate(radii))
+    assert mesh.volume == pytest.approx(volume, rel=0.03)
+    assert ((mesh.face_normals * surface.normals[mesh.faces[:, 0]]).sum(1) > 0).mean() > 0.98
+    sampled = trimesh.sample.sample_surface(mesh, 20000, seed=0)[0]
+    floor = chamfer(sphere_points(radii, 20000, 1), sphere_points(radii, 20000, 2))
+    assert chamfer(sampled, sphere_points(radii, 20000, 2)) < 1.1 * floor
+    camera_frame = to_surface(xray, camera, "field")
+    assert np.allclose(camera.to_world(camera_frame.vertices), surface.vertices)
+
+
+def test_a_field_makes_a_skin_of_an_open_sheet():
+    for slope in (0.0, 1.0, -1.5):
+        xray, camera = plane_xray(slope=slope)
+        mesh = to_surface(xray, camera, "field").to_trimesh()
+        assert mesh.is_watertight
+        assert max(part.area for part in mesh.split()) > 0.98 * mesh.area
+        point, normal = to_points(xray, camera).points[0], xray.normal[xray.hit][0]
+        assert np.abs((mesh.vertices - point) @ normal).max() < 2 * 1.5 / camera.focal_px
 
 
 def plane_xray(width: int = 40, height: int = 30, slope: float = 1.0, side: int = 1) -> tuple[XRay, Camera]:
@@ -69,7 +99,24 @@ def test_two_sheets_apart_are_not_joined():
 def test_empty_and_single_hits():
     nothing = XRay(np.zeros((2, 8, 8), np.float32), *[np.zeros((2, 8, 8, 3), np.float32)] * 2)
     assert connect(nothing, Camera(8, 8)).faces.shape == (0, 3)
-    assert len(to_surface(nothing, Camera(8, 8)).faces) == 0
+    for method in ("rays", "field"):
+        assert len(to_surface(nothing, Camera(8, 8), method).faces) == 0
+    one = np.zeros((1, 8, 8), np.float32)
+    one[0, 4, 4] = 1.5
+    normal = np.where(one[..., None] > 0, np.float32([0, 0, 1]), 0).astype(np.float32)
+    patch = to_surface(XRay(one, normal, normal), Camera(8, 8))
+    assert len(patch.faces) == 2
+    skin = to_surface(XRay(one, normal, normal), Camera(8, 8), "field").to_trimesh()
+    assert skin.is_watertight
+    assert np.abs(skin.vertices.mean(0) - (0, 0, -1.5)).max() < 0.1
+
+
+@pytest.mark.parametrize("suffix", ["glb", "obj", "ply"])
+def test_a_mesh_without_faces_is_a_file(tmp_path, suffix):
+    none = np.zeros((0, 3))
+    save_mesh(tmp_path / f"a.{suffix}", Surface(none, none.astype(np.int64), none, none.astype(np.float32)))
+    with pytest.raises(InputError, match=r"no triangles|no faces"):
+        load_mesh(tmp_path / f"a.{suffix}")
 
 
 @pytest.mark.parametrize("suffix", ["glb", "obj", "ply"])

@@ -63,10 +63,13 @@ def write_glb(
         "bufferViews": views,
         "accessors": accessors,
     }
+    Path(path).write_bytes(glb(tree, binary))
+
+
+def glb(tree: dict, binary: bytes = b"") -> bytes:
+    """The content of a .glb: a header, the tree as JSON, and the buffer (a multiple of 4 bytes) if there is one."""
     text = json.dumps(tree, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 4)
-    chunks = [
-        struct.pack("<I4s", len(chunk), kind) + chunk for kind, chunk in ((JSON_CHUNK, text), (BINARY_CHUNK, binary))
-    ]
-    content = b"".join(chunks)
-    Path(path).write_bytes(struct.pack("<4sII", b"glTF", 2, 12 + len(content)) + content)
+    chunks = [(JSON_CHUNK, text), (BINARY_CHUNK, binary)][: 2 if binary else 1]
+    content = b"".join(struct.pack("<I4s", len(chunk), kind) + chunk for kind, chunk in chunks)
+    return struct.pack("<4sII", b"glTF", 2, 12 + len(content)) + content

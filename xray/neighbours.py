@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import threading
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial import cKDTree
 
 from .errors import InputError
+from .locks import KERNELS
 
 MISSING_DISTANCE = math.sqrt(3)
 """Diagonal of the unit box: no two points of normalised objects are farther apart. It stands for the distance of a
@@ -17,9 +17,6 @@ point that is not finite, and of every point where the other cloud has none that
 
 GRID_POINTS = 100_000
 """Clouds from this size on are searched by a grid first; a tree is quicker to begin with."""
-
-
-_LOCK = threading.Lock()  # evaluation scores in threads; that kernels may load and start in several is nowhere promised
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,7 @@ def _search(clouds: list[np.ndarray], ways, workers: int) -> list[tuple[np.ndarr
         return [sides[target].query(sides[source], workers) for source, target in ways]
     from .grid import Grid  # not before: its kernels load in a second
 
-    with _LOCK:
+    with KERNELS:
         grid = Grid(*clouds)
         settled = [grid.nearest(source, target) for source, target in ways]
     results = []

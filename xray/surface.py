@@ -11,15 +11,23 @@ from scipy.spatial import cKDTree
 
 from .camera import Camera
 from .errors import InputError
-from .gltf_writer import write_glb
+from .gltf_writer import glb, write_glb
 from .points import PointCloud, fit_camera, to_points
 from .representation import XRay
 from .storage import atomic_path
 from .surface_rays import Connected, connect
 
-METHODS = ("rays", "poisson")
-"""How a surface is made: from the order of the hits along the rays, or by screened Poisson reconstruction."""
+METHODS = ("rays", "field", "poisson")
+"""How a surface is made: by connecting the hits of neighbouring rays, which keeps open surfaces open; around what the
+order of the hits says is inside, which is always closed; or by screened Poisson reconstruction."""
 
+EMPTY = {
+    "glb": glb({"asset": {"version": "2.0", "generator": "xray"}, "scene": 0, "scenes": [{}]}),
+    "obj": b"# no faces\n",
+    "ply": b"ply\nformat ascii 1.0\nelement vertex 0\nproperty float x\nproperty float y\nproperty float z\n"
+    b"element face 0\nproperty list uchar int vertex_indices\nend_header\n",
+}
+"""Files of meshes without faces."""
 
 LONE_PX = 1.0
 """A hit without neighbours gets a patch of its own where it is farther than this, in pixels, from the mesh."""
@@ -69,6 +77,8 @@ def to_surface(xray: XRay, camera: Camera, method: str = "rays", frame: str = "c
 
         return Surface(*poisson(cloud.points, cloud.normals, cloud.colors))
     camera = fit_camera(camera, xray)
+    if method == "field":
+        return _closed(xray, cloud, camera, frame)
     connected = connect(xray, camera)
     rims = _rims(cloud, connected, camera if frame == "world" else None)
     lone = np.ones(len(cloud), bool)
@@ -84,6 +94,21 @@ def to_surface(xray: XRay, camera: Camera, method: str = "rays", frame: str = "c
     if len(sheet.vertices):
         lone[lone] = cKDTree(sheet.vertices).query(cloud.points[lone])[0] > LONE_PX * width[lone]
     return join(sheet, patches(cloud[lone], width[lone]))
+
+
+def _closed(xray: XRay, cloud: PointCloud, camera: Camera, frame: str) -> Surface:
+    """The closed mesh, with the colours of the nearest hits, and their normals on the side that the faces have."""
+    from .surface_field import closed_field  # not before: Warp starts with it
+
+    vertices, faces = closed_field(xray, camera)
+    if not len(vertices):
+        return Surface(vertices, faces, vertices, vertices.astype(np.float32))
+    vertices = camera.to_world(vertices) if frame == "world" else vertices
+    _, nearest = cKDTree(cloud.points).query(vertices)
+    normals = cloud.normals[nearest]
+    outward = trimesh.Trimesh(vertices, faces, process=False).vertex_normals
+    turned = np.where((normals * outward).sum(1, keepdims=True) < 0, -normals, normals)
+    return Surface(vertices, faces, turned, cloud.colors[nearest])
 
 
 def _rims(cloud: PointCloud, connected: Connected, pose: Camera | None) -> PointCloud:
@@ -146,6 +171,9 @@ def save_mesh(path: str | Path, surface: Surface) -> None:
     if kind != "ply":
         surface = Surface(to_y_up(surface.vertices), surface.faces, to_y_up(surface.normals), surface.colors)
     with atomic_path(path) as partial:
+        if not len(surface.faces):
+            partial.write_bytes(EMPTY[kind])
+            return
         if kind == "glb":
             write_glb(partial, surface.vertices, surface.faces, surface.normals, surface.colors)
             return

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import threading
-
 import numpy as np
 
 from .camera import Camera
+from .locks import KERNELS
 from .mesh import Mesh
 from .raycast import RayCaster
 
 MARGIN = 1e-3
 """A point is hidden where its ray meets the mesh nearer than the point by more than this, in object units."""
-
-_LOCK = threading.Lock()  # evaluation scores in threads; that kernels may load and start in several is nowhere promised
 
 
 def is_hidden(mesh: Mesh, camera: Camera, points: np.ndarray) -> np.ndarray:
@@ -24,7 +21,7 @@ def is_hidden(mesh: Mesh, camera: Camera, points: np.ndarray) -> np.ndarray:
     offsets = points - camera.origin
     distance = np.linalg.norm(offsets, axis=1)
     rays = offsets / np.maximum(distance, 1e-12)[:, None]
-    with _LOCK:
+    with KERNELS:
         first = RayCaster(mesh.vertices, mesh.faces).crossings(camera.origin, rays, max_hits=1)
     nearest = np.full(len(points), np.inf)
     nearest[first.ray] = first.depth
