@@ -1,4 +1,4 @@
-"""One image -> points, a mesh and pictures: python infer.py --image photo.png --model FOLDER_OR_NAME --output out/."""
+"""One image -> points, a mesh and pictures: python infer.py --image photo.png --output out/."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from tqdm import tqdm
 
 from xray.cli import FAILURES, OK, entry
 from xray.errors import InputError
-from xray.inference import Imaginer, find_pictures
+from xray.imagined import Settings
+from xray.inference import Imaginer, choose_stages, find_pictures
 from xray.solvers import SOLVERS
 from xray.surface import METHODS
 
@@ -24,8 +25,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add(
         "--mask", type=Path, metavar="PATH", help="bright where the object is: a picture, or a folder of the same names"
     )
-    add("--model", required=True, metavar="FOLDER_OR_NAME", help="first stage: a training, a pipeline, a hub name")
-    add("--upsampler", metavar="FOLDER_OR_NAME", help="second stage: more rays")
+    add("--model", metavar="NAME", help="first stage: a training, a pipeline, a hub name (default: the shipped model)")
+    add("--upsampler", metavar="NAME", help="second stage: more rays (default: the shipped model's; of another, none)")
     add("--output", required=True, metavar="DIR", help="where the results go")
     add("--steps", type=int, metavar="N", help="sampling steps (default: the model's)")
     add("--guidance", type=float, nargs=2, metavar=("FIRST", "LAST"), help="of the first and the last layer")
@@ -43,20 +44,17 @@ def main(arguments: list[str] | None = None) -> int:
     paths = find_pictures(options.image)
     if options.mask is not None and not options.mask.exists():
         raise InputError(f"{options.mask}: no such mask")
-    imaginer = Imaginer(
-        options.model,
-        options.upsampler,
-        options.device,
+    settings = Settings(
         options.seed,
-        num_inference_steps=options.steps,
-        guidance=options.guidance and tuple(options.guidance),
-        solver=options.solver,
+        options.steps,
+        options.guidance and tuple(options.guidance),
+        options.solver,
+        options.surface,
     )
+    imaginer = Imaginer(*choose_stages(options.model, options.upsampler), options.device)
     output = Path(options.output)
     failed = []
-    for path, reason in tqdm(
-        imaginer.run(paths, options.mask, output, options.surface), total=len(paths), unit="picture"
-    ):
+    for path, reason in tqdm(imaginer.run(paths, options.mask, output, settings), total=len(paths), unit="picture"):
         if reason:
             failed.append(f"{path}: {reason}" if str(path) not in reason else reason)
     sys.stdout.write("".join(f"failed: {line}\n" for line in failed))

@@ -24,6 +24,10 @@ PLAIN_SHARE = 0.9
 """Share of the border that must have one colour for a background to count as plain."""
 
 
+class BackgroundError(InputError):
+    """An opaque picture whose object cannot be told from its background."""
+
+
 def prepare(picture: Image.Image, mask: Image.Image | None = None, size: int = SIZE) -> Image.Image:
     """The object of a picture, cut out and framed as a training view, however the picture was cropped.
 
@@ -39,8 +43,8 @@ def prepare(picture: Image.Image, mask: Image.Image | None = None, size: int = S
     Returns:
       (size, size) picture of mode RGBA.
     Raises:
-      InputError: no object in the picture or the mask, a mask of another size, an opaque picture without a mask
-        whose background is not plain.
+      InputError: no object in the picture or the mask, a mask of another size.
+      BackgroundError: an opaque picture without a mask whose background is not plain.
     """
     picture = ImageOps.exif_transpose(picture).convert("RGBA")
     if mask is not None:
@@ -60,7 +64,7 @@ def _without_plain_background(rgb: np.ndarray) -> np.ndarray:
     border = np.concatenate([rgb[0], rgb[-1], rgb[:, 0], rgb[:, -1]]).astype(np.int16)
     color = np.median(border, axis=0)
     if (np.abs(border - color).max(1) <= PLAIN_DIFFERENCE).mean() < PLAIN_SHARE:
-        raise InputError(
+        raise BackgroundError(
             "the picture is opaque and its background is not plain; give a mask, or a picture with transparency"
         )
     alike = np.abs(rgb.astype(np.int16) - color).max(2) <= PLAIN_DIFFERENCE
@@ -72,7 +76,7 @@ def _without_plain_background(rgb: np.ndarray) -> np.ndarray:
 def _framed(picture: Image.Image, size: int) -> Image.Image:
     rows, columns = np.nonzero(foreground(picture))
     if not len(rows):
-        raise InputError("no object in the picture: nothing of it is opaque")
+        raise InputError("no object in the picture: all of it is transparent or background")
     left, right, top, bottom = columns.min(), columns.max() + 1, rows.min(), rows.max() + 1
     half = max(right - left, bottom - top) / EXTENT / 2
     x, y = (left + right) / 2 - half, (top + bottom) / 2 - half
