@@ -1,6 +1,7 @@
 """The scalings, the losses and the training tasks against plain formulas."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -126,6 +127,15 @@ def test_the_loss_of_an_upsampler_batch_equals_a_plain_implementation():
         entropy = nn.functional.softplus(torch.where(hit, -out[:, 7], out[:, 7])).double().mean()
         error = ((out[:, :7] - xray[row, :, :7]) ** 2).permute(0, 2, 3, 1)[hit].double().mean()
         assert float(losses[row].detach()) == pytest.approx(float(entropy + error), rel=1e-6)
+
+
+def test_attention_can_be_left_out_of_a_level():
+    shape = UNetShape([32, 64], [2, 4], 1, 1, 16, 32, 3)
+    published, inner = make_unet(shape), make_unet(replace(shape, attention=(False, True)))
+    assert published.config.down_block_types == ("CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal")
+    assert inner.config.up_block_types == ("CrossAttnUpBlockSpatioTemporal", "UpBlockSpatioTemporal")
+    out = inner(torch.randn(1, 3, 12, 8, 8), torch.zeros(1), torch.randn(1, 1, 16), torch.zeros(1, 3)).sample
+    assert out.shape == (1, 3, 8, 8, 8)
 
 
 def test_channel_weights_weigh_depth_normal_colour_and_hit():

@@ -67,6 +67,7 @@ def make_model(config: Config) -> Denoiser | Upsampler:
             addition_time_embed_dim=model.addition_time_embed_dim,
             layers=config.codec.layers,
             low_res=config.stage == "upsampler",
+            attention=tuple(model.attention),
         )
         return Denoiser(make_unet(shape))
 

@@ -153,6 +153,8 @@ def check(config: Config, where: str) -> None:
     if config.model.kind == "unet":
         fits = len(heads) == len(channels) and all(h > 0 and c % h == 0 for c, h in zip(channels, heads, strict=True))
         expect(fits, "model.num_attention_heads", f"one divisor for each of {channels}")
+        levels = len(config.model.attention)
+        expect(levels in (0, len(channels)), "model.attention", f"empty, or {len(channels)} of true and false")
     if config.stage == "diffusion":
         expect(config.model.kind == "unet", "model.kind", "unet in the diffusion stage")
         return

@@ -71,6 +71,8 @@ class Model:
     pretrained: hub name or folder with image_encoder/, feature_extractor/, vae/, scheduler/.
     vae: hub name or folder of another image VAE; empty for the one inside `pretrained`.
     init: `random`, or `pretrained` to start from the U-Net inside `pretrained`.
+    attention: which levels of a U-Net attend, over space, layers and to the image, outermost level first; empty for
+      all but the innermost, as published.
     factor: of an upsampler, rays out over rays in, on each side.
     residual: the decoder adds to the enlarged low-res X-Ray instead of making the X-Ray anew.
     """
@@ -81,6 +83,7 @@ class Model:
     init: str = choice("random", "pretrained")
     block_out_channels: list[int] = field(default_factory=lambda: [64, 128, 256, 256])
     num_attention_heads: list[int] = field(default_factory=lambda: [4, 8, 16, 16])
+    attention: list[bool] = field(default_factory=list)
     layers_per_block: int = count(1)
     transformer_layers_per_block: int = count(1)
     cross_attention_dim: int = count(1024)

@@ -11,10 +11,17 @@ from diffusers import UNetSpatioTemporalConditionModel
 from ..codec import CHANNELS
 from .conditioner import LATENT_CHANNELS
 
+CROSS = "CrossAttn"
+
 
 @dataclass(frozen=True)
 class UNetShape:
-    """Size of a U-Net. `low_res`: it also reads the 8 channels of a low-res X-Ray."""
+    """Size of a U-Net.
+
+    Attributes:
+      low_res: it also reads the 8 channels of a low-res X-Ray.
+      attention: which levels attend, outermost first; empty for all but the innermost.
+    """
 
     block_out_channels: Sequence[int]
     num_attention_heads: Sequence[int]
@@ -24,6 +31,7 @@ class UNetShape:
     addition_time_embed_dim: int
     layers: int
     low_res: bool = False
+    attention: Sequence[bool] = ()
 
     @property
     def in_channels(self) -> int:
@@ -32,13 +40,14 @@ class UNetShape:
 
 
 def make_unet(shape: UNetShape) -> UNetSpatioTemporalConditionModel:
-    """A U-Net with random weights: attention to the image on every level but the innermost."""
-    inner = len(shape.block_out_channels) - 1
+    """A U-Net with random weights."""
+    levels = len(shape.block_out_channels)
+    attention = shape.attention or (True,) * (levels - 1) + (False,)
     return UNetSpatioTemporalConditionModel(
         in_channels=shape.in_channels,
         out_channels=CHANNELS,
-        down_block_types=("CrossAttnDownBlockSpatioTemporal",) * inner + ("DownBlockSpatioTemporal",),
-        up_block_types=("UpBlockSpatioTemporal",) + ("CrossAttnUpBlockSpatioTemporal",) * inner,
+        down_block_types=tuple(f"{CROSS if attends else ''}DownBlockSpatioTemporal" for attends in attention),
+        up_block_types=tuple(f"{CROSS if attends else ''}UpBlockSpatioTemporal" for attends in attention[::-1]),
         block_out_channels=tuple(shape.block_out_channels),
         num_attention_heads=tuple(shape.num_attention_heads),
         layers_per_block=shape.layers_per_block,
