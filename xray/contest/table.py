@@ -1,0 +1,81 @@
+"""The contest's table, as Markdown and as JSON."""
+
+from __future__ import annotations
+
+import json
+
+from ..storage import atomic_path
+from .judging import BASELINES, judge_baseline, judge_recipe, mean
+from .rules import Rules
+
+COLUMNS = (
+    "recipe",
+    "CD",
+    "F@0.05",
+    "hidden CD",
+    "hidden F@0.05",
+    "hit IoU",
+    "M parameters",
+    "steps",
+    "ms a step",
+    "s a sample",
+)
+
+
+def write_table(rules: Rules, pairs: list[tuple[str, str]], plans: dict[str, dict]) -> str:
+    """Write table.md and table.json of the (first stage, upsampler) pairs and the baselines; the table's text."""
+    rows = {}
+    for first, second in pairs:
+        rows[f"{first} + {second}"] = _recipe_row(rules, first, second, plans)
+    for name, (note, _) in BASELINES.items():
+        rows[name] = {"note": note, **_scores(judge_baseline(rules, name))}
+    lines = ["| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"]
+    lines += [_line(name, row) for name, row in rows.items()]
+    lines += ["", *[f"- {name}: {row['note']}" for name, row in rows.items() if row["note"]]]
+    text = "\n".join(lines) + "\n"
+    with atomic_path(rules.folder / "table.md") as partial:
+        partial.write_text(text, encoding="utf-8")
+    with atomic_path(rules.folder / "table.json") as partial:
+        partial.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    return text
+
+
+def _scores(scores: dict) -> dict:
+    first = next(iter(scores["seeds"].values()))
+    metrics = next(iter(first.values()))
+    return {metric: mean(scores, metric) for metric in metrics} | {"views": len(first)}
+
+
+def _recipe_row(rules: Rules, first: str, second: str, plans: dict[str, dict]) -> dict:
+    scores = judge_recipe(rules, first, second)
+    recipe = rules.first_stages[first]
+    note = recipe.note if second == next(iter(rules.upsamplers)) else rules.upsamplers[second].note
+    if recipe.budget != 1:
+        note += f" ({recipe.budget:g} times the optimizer time)"
+    return {
+        "note": note,
+        **_scores(scores),
+        "parameters": scores["parameters"],
+        "sampling_s": scores["sampling_s"],
+        "steps": plans[first]["steps"],
+        "step_s": plans[first]["step_s"],
+    }
+
+
+def _line(name: str, row: dict) -> str:
+    def spread(metric: str) -> str:
+        value, deviation = row[metric]
+        return f"{value:.4f} ± {deviation:.4f}" if "steps" in row else f"{value:.4f}"
+
+    cells = [name, spread("chamfer"), spread("fscore@0.05"), spread("hidden_chamfer")]
+    cells += [f"{row[metric][0]:.3f}" for metric in ("hidden_fscore@0.05", "hit_iou")]
+    if "steps" in row:
+        cells += [
+            f"{row['parameters'][0] / 1e6:.1f}",
+            str(row["steps"]),
+            f"{1000 * row['step_s']:.0f}",
+            f"{row['sampling_s']:.2f}",
+        ]
+    else:
+        cells += ["-"] * 4
+    return "| " + " | ".join(cells) + " |"
