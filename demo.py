@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import sys
 import threading
 
@@ -36,6 +37,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 @entry
 def main(arguments: list[str] | None = None) -> None:
     """Serve until interrupted."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that visitors' files are removed then too
     logging.getLogger("httpx").setLevel(logging.WARNING)  # gradio's own requests to the page
     options = parse(arguments)
     limits = Limits(

@@ -22,6 +22,10 @@ FLAGS = (
 )  # fmt: skip
 
 
+PATIENCE_S = 300
+"""A machine that does other work too may be slow; only what fails takes as long."""
+
+
 class Chromium:
     """One browser with one page; `requests` has the address of everything that the page asked for.
 
@@ -67,7 +71,7 @@ class Chromium:
         os.close(self._in)
         self._log.close()
 
-    def send(self, method: str, timeout_s: float = 60, **parameters) -> dict:
+    def send(self, method: str, timeout_s: float = PATIENCE_S, **parameters) -> dict:
         """One command and its answer."""
         number = self._post(method, self._session, parameters)
         end = time.monotonic() + timeout_s
@@ -91,7 +95,7 @@ class Chromium:
             raise RuntimeError(f"{script}: {answer['exceptionDetails']}")
         return answer["result"].get("value")
 
-    def wait(self, script: str, timeout_s: float = 60) -> None:
+    def wait(self, script: str, timeout_s: float = PATIENCE_S) -> None:
         """Until a JavaScript expression is true."""
         end = time.monotonic() + timeout_s
         while not self.value(f"Boolean({script})"):
@@ -119,7 +123,7 @@ class Chromium:
             self.send("Input.dispatchMouseEvent", type=kind, x=place, y=y, button="left", buttons=1, clickCount=1)
         self.send("Input.dispatchMouseEvent", type="mouseReleased", x=x + across, y=y, button="left", clickCount=1)
 
-    def downloaded(self, name: str, timeout_s: float = 30) -> bytes:
+    def downloaded(self, name: str, timeout_s: float = PATIENCE_S) -> bytes:
         """A file of the download folder, once it is whole."""
         end = time.monotonic() + timeout_s
         while not (self.downloads / name).is_file():

@@ -13,7 +13,8 @@ from tiny_runs import LAYERS, RESOLUTION, make_data, train_stage
 import infer
 from xray.cli import BAD_INPUT, FAILURES, OK
 from xray.errors import InputError
-from xray.inference import find_mask, frame
+from xray.imagined import Settings
+from xray.inference import MODEL, UPSAMPLER, choose_stages, find_mask, frame
 from xray.points import load_ply
 from xray.storage import load_xray
 
@@ -84,6 +85,23 @@ def test_a_folder_with_a_broken_picture_and_both_stages(runs, tmp_path, capsys):
     assert "broken.png" in printed
     assert "1 of 2" in printed
     assert load_xray(out / "good_xray.npz").shape == (LAYERS, 2 * RESOLUTION, 2 * RESOLUTION)
+
+
+def test_the_shipped_model_is_used_unless_another_is_given():
+    assert choose_stages(None, None) == (MODEL, UPSAMPLER)
+    assert choose_stages(None, "mine_upsampler") == (MODEL, "mine_upsampler")
+    assert choose_stages("mine", None) == ("mine", None)
+    assert choose_stages("mine", "mine_upsampler") == ("mine", "mine_upsampler")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"seed": 2**63}, {"steps": 0}, {"guidance": (1.0, float("nan"))}, {"solver": "rk"}, {"surface": "magic"}],
+    ids=lambda wrong: next(iter(wrong)),
+)
+def test_settings_that_cannot_be_used_are_named(wrong):
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        Settings(**wrong)
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,14 @@ RULES = [
     (r"(python evaluate_diffusion\.py .*)", r"\1 --split all --max_samples 2 --steps 2"),
     (r"(python evaluate_upsampler\.py .*)", r"\1"),
     (r"(python infer\.py .*)", r"\1 --steps 2"),
+    # It serves until it is ended: here, until its page can be opened.
+    (
+        r"(python demo\.py)",
+        r"""\1 --port 0 > demo.log 2>&1 & demo=$!
+        for second in $(seq 120); do grep -q "^open http" demo.log && break || sleep 1; done
+        python -c "import urllib.request as u; u.urlopen(open('demo.log').read().split('open ')[1].split()[0])"
+        status=$?; kill $demo; exit $status""",
+    ),
 ]
 
 

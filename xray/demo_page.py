@@ -189,7 +189,7 @@ def _generate(workshop: Workshop, fields: Fields):
                     warned = True
                 yield fields.show(work)
         except InputError as error:
-            raise gr.Error(str(error), title="This did not work", print_exception=False) from None
+            raise gr.Error(str(error), print_exception=False) from None
 
     return generate
 
