@@ -57,6 +57,18 @@ def test_grid_of_large_clouds_equals_a_tree(kind):
         assert np.allclose(np.linalg.norm(source - target[found.index], axis=1), found.distance, atol=1e-12)
 
 
+@pytest.mark.parametrize("count", [400, 4000])
+def test_points_at_one_place_are_found_once_and_count_each(count):
+    rng = np.random.default_rng(4)
+    truth = sphere_points([0.5], 3000, 1)
+    few = rng.random((5, 3))[rng.integers(0, 5, count)]
+    half = np.concatenate([truth[:count], np.tile([[0.1, 0.2, 0.3]], (count, 1))])
+    for crowd in (np.tile([[0.1, 0.2, 0.3]], (count, 1)), few, half, half * (1, 1, 0)):
+        for found, source, target in zip(nearest_both(crowd, truth), (crowd, truth), (truth, crowd), strict=True):
+            assert np.abs(found.distance - cdist(source, target).min(1)).max() < 1e-9
+            assert np.abs(np.linalg.norm(source - target[found.index], axis=1) - found.distance).max() < 1e-9
+
+
 def test_metrics_of_shifted_grid():
     grid = np.stack(np.meshgrid(*[np.arange(4) * 0.5] * 3), -1).reshape(-1, 3)
     values = score(grid + (0.03, 0, 0), grid, np.tile([0.0, 0, 1], (64, 1)), np.tile([0.0, 0, -1], (64, 1)))

@@ -18,6 +18,9 @@ point that is not finite, and of every point where the other cloud has none that
 GRID_POINTS = 100_000
 """Clouds from this size on are searched by a grid first; a tree is quicker to begin with."""
 
+CROWDED = 0.1
+"""From this share of points on that share a cell with the one before, points at the same place are looked for."""
+
 
 @dataclass(frozen=True)
 class Nearest:
@@ -66,22 +69,30 @@ def _search(clouds: list[np.ndarray], ways, workers: int) -> list[tuple[np.ndarr
 
 
 class _Tree:
-    """A cloud along a Morton curve, which keeps neighbours in cache and leaves every result as it is."""
+    """A cloud along a Morton curve, which keeps neighbours in cache and leaves every result as it is.
+
+    Many points at one place, which a tree cannot part and would search one by one, stand in it once.
+    """
 
     def __init__(self, points: np.ndarray) -> None:
-        self.order = morton_order(points)
+        self.order, code = morton_order(points)
         self.points = points[self.order]
+        self.chosen = np.arange(len(points))
+        if np.count_nonzero(code[1:] == code[:-1]) > CROWDED * len(code):
+            _, self.chosen = np.unique(self.points, axis=0, return_index=True)
+            self.chosen.sort()
 
     def query(self, source: _Tree, workers: int) -> tuple[np.ndarray, np.ndarray]:
         """Nearest of these points for those of another cloud, in that one's own order."""
-        found, row = cKDTree(self.points, balanced_tree=False).query(source.points, workers=workers)
+        found, row = cKDTree(self.points[self.chosen], balanced_tree=False).query(source.points, workers=workers)
         distance, index = np.empty(len(found)), np.empty(len(found), np.int64)
-        distance[source.order], index[source.order] = found, self.order[row]
+        distance[source.order], index[source.order] = found, self.order[self.chosen[row]]
         return distance, index
 
 
-def morton_order(points: np.ndarray, bits: int = 10) -> np.ndarray:
-    """(N,) int64 order along a Morton (Z-order) curve: points near each other in space come near in memory."""
+def morton_order(points: np.ndarray, bits: int = 10) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) int64 order along a Morton (Z-order) curve, by which points near each other in space come near in memory,
+    and (N,) uint32 codes in that order, equal where points share a cell."""
     low = points.min(0)
     size = max(float((points.max(0) - low).max()), 1e-30)
     cell = ((points - low) / size * (2**bits - 1)).astype(np.uint64)
@@ -92,7 +103,9 @@ def morton_order(points: np.ndarray, bits: int = 10) -> np.ndarray:
         for shift, mask in ((16, 0x030000FF), (8, 0x0300F00F), (4, 0x030C30C3), (2, 0x09249249)):
             value = (value | (value << np.uint64(shift))) & np.uint64(mask)
         code |= value << np.uint64(axis)
-    return np.argsort(code.astype(np.uint32), kind="stable")
+    code = code.astype(np.uint32)
+    order = np.argsort(code, kind="stable")
+    return order, code[order]
 
 
 def check_cloud(points: np.ndarray) -> np.ndarray:
