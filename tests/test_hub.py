@@ -1,60 +1,94 @@
-"""Pretrained parts by their name on the Hugging Face hub: from its cache on disk, as on a machine without a net."""
+"""Pipelines by name: loaded from the hub's local cache without a network, and pushed to a server that speaks for it."""
+
+from __future__ import annotations
 
 import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from tiny_runs import make_data
-from training_runs import ROOT, arguments
+from hub_server import serving
+from PIL import Image
+from tiny_runs import make_data, train_stage
 
-from xray.models.unet import UNetShape, make_unet
+from xray.pipeline import XRayDiffusionPipeline, XRayUpsamplerPipeline
 
-NAME = "studio/tiny-video"
+ROOT = Path(__file__).parents[1]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-UNET = UNetShape([32, 32], [2, 2], 1, 1, 16, 32, layers=4)
+
+PUSH = """
+import sys
+from xray.pipeline import XRayDiffusionPipeline, XRayUpsamplerPipeline
+for kind, folder in ((XRayDiffusionPipeline, "diffusion"), (XRayUpsamplerPipeline, "upsampler")):
+    kind.from_pretrained(f"{sys.argv[1]}/{folder}").push_to_hub(f"someone/{folder}", private=True)
+"""
+
+LOAD = """
+import sys
+from PIL import Image
+from xray.pipeline import XRayDiffusionPipeline, XRayUpsamplerPipeline
+first = XRayDiffusionPipeline.from_pretrained("someone/diffusion")
+second = XRayUpsamplerPipeline.from_pretrained("someone/upsampler")
+picture = Image.open(sys.argv[1])
+print(second(picture, first(picture, 2).xrays).tensors.double().sum().item())
+"""
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    """HF_HOME after a download of the tiny encoders, with a U-Net beside them."""
-    home = tmp_path_factory.mktemp("home")
-    repository = home / "hub" / f"models--{NAME.replace('/', '--')}"
-    snapshot = shutil.copytree(ROOT / "example" / "encoders", repository / "snapshots" / COMMIT)
-    make_unet(UNET).save_pretrained(snapshot / "unet")
-    (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text(COMMIT)
-    return home
+def pipelines(tmp_path_factory):
+    """Folder of both pipelines of a moment's training, a picture, and the sum of what they make of it."""
+    root = tmp_path_factory.mktemp("hub")
+    data = make_data(root / "data", objects=1, views=1)
+    made = []
+    for stage, kind in (("diffusion", XRayDiffusionPipeline), ("upsampler", XRayUpsamplerPipeline)):
+        made.append(kind.from_pretrained(train_stage(stage, root / f"run_{stage}", data)))
+        made[-1].save_pretrained(root / stage)
+    path = data / "images" / "ball0" / "000.png"
+    picture = Image.open(path)
+    return root, path, made[1](picture, made[0](picture, 2).xrays).tensors.double().sum().item()
 
 
-def train(home, data, output, *overrides: str) -> subprocess.CompletedProcess:
-    """A step in a process of its own, since the libraries read their environment when they are imported."""
-    command = [sys.executable, "train_diffusion.py", *arguments("diffusion", data, output, "train.max_steps=1")]
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGINGFACE_"))}
-    env |= {"HF_HOME": str(home), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    return subprocess.run([*command, *overrides], cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+def run(code: str, *arguments, **environment: str) -> str:
+    """What a fresh Python prints: where the hub is is settled when its library is imported."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
 
 
-def test_a_training_starts_from_parts_named_as_on_the_hub(home, tmp_path):
-    data = make_data(tmp_path / "data")
-    options = ("model.init=pretrained", "train.validate_every=1", "sample.steps=1")  # validation loads the scheduler
-    by_name = train(home, data, tmp_path / "name", f"model.pretrained={NAME}", *options)
-    assert by_name.returncode == 0, by_name.stderr[-2000:]
-    count = len(make_unet(UNET).state_dict())
-    assert f"{NAME}/unet: {count} of {count} tensors taken" in by_name.stderr
-    folder = home / "hub" / f"models--{NAME.replace('/', '--')}" / "snapshots" / COMMIT
-    by_folder = train(home, data, tmp_path / "folder", f"model.pretrained={folder}", *options)
-    assert by_folder.returncode == 0, by_folder.stderr[-2000:]
-    weights = [(tmp_path / name / "checkpoint-1" / "model.safetensors").read_bytes() for name in ("name", "folder")]
-    assert weights[0] == weights[1]
+def test_names_load_from_the_cache_without_a_network(pipelines, tmp_path):
+    root, picture, expected = pipelines
+    for stage in ("diffusion", "upsampler"):
+        cached = tmp_path / "hub" / f"models--someone--{stage}"
+        shutil.copytree(root / stage, cached / "snapshots" / COMMIT)
+        (cached / "refs").mkdir()
+        (cached / "refs" / "main").write_text(COMMIT)
+    printed = run(LOAD, picture, HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path))
+    assert float(printed) == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_name_that_is_not_in_the_cache_is_one_line(home, tmp_path):
-    done = train(home, make_data(tmp_path / "data"), tmp_path / "out", "model.pretrained=studio/absent")
-    assert done.returncode == 2
-    errors = [line for line in done.stderr.splitlines() if line]
-    assert len(errors) == 1
-    assert errors[0].startswith("error: studio/absent/image_encoder: cannot be loaded, expected a folder or a hub rep")
-    assert "Traceback" not in done.stderr
-    assert not (tmp_path / "out").exists()
+def test_what_is_pushed_arrives_and_loads_by_name(pipelines, tmp_path):
+    root, picture, expected = pipelines
+    with serving() as hub:
+        places = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path), "HF_TOKEN": "hf_made_up", "NO_PROXY": "127.0.0.1"}
+        run(PUSH, root, **places)
+        for stage in ("diffusion", "upsampler"):
+            pushed = hub.repositories[f"someone/{stage}"]
+            saved = {path.relative_to(root / stage).as_posix() for path in (root / stage).rglob("*") if path.is_file()}
+            assert saved == set(pushed) - {"README.md"}
+            for name in saved:
+                if name.endswith(".safetensors"):
+                    assert pushed[name] == (root / stage / name).read_bytes()
+            assert str(root).encode() not in b"".join(pushed.values())
+        assert hub.visibility == {"someone/diffusion": "private", "someone/upsampler": "private"}
+        assert set(hub.authors) == {"Bearer hf_made_up"}
+        printed = run(LOAD, picture, **places)
+    assert float(printed) == pytest.approx(expected, rel=1e-5)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import ConfigMixin, DiffusionPipeline
 from diffusers.utils import BaseOutput
 from PIL import Image
 
@@ -16,6 +16,7 @@ from .build import Stage, load_stage, sample_diffusion, upsample
 from .codec import Codec
 from .config import Config, from_dict
 from .errors import InputError
+from .hub import download
 from .images import composite, to_array
 from .models.conditioner import Conditioner, load_scheduler
 from .models.denoiser import Denoiser
@@ -98,20 +99,31 @@ class _XRayPipeline(DiffusionPipeline):
 
         Args:
           step, ema: of a training's folder: which checkpoint, and whether its averaged weights.
-          options: of `DiffusionPipeline.from_pretrained`.
+          options: of `DiffusionPipeline.from_pretrained`; of the hub's, those in `hub.OPTIONS`.
         Raises:
           InputError: neither a pipeline nor a training's folder.
         """
         path = Path(pretrained_model_name_or_path)
-        if (path / "model_index.json").is_file() or not path.is_dir():
-            try:
-                return super().from_pretrained(str(pretrained_model_name_or_path), **options)
-            except (OSError, ValueError) as error:
-                reason = " ".join(str(error).split())[:160]
-                raise InputError(f"{path}: no such folder, and not loadable from the hub ({reason})") from None
+        try:
+            if not path.is_dir():
+                path = download(str(pretrained_model_name_or_path), options)
+            if (path / "model_index.json").is_file():
+                return super().from_pretrained(str(path), **options)
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())[:160]
+            raise InputError(
+                f"{pretrained_model_name_or_path}: no such folder, and not loadable from the hub ({reason})"
+            ) from None
         if (path / checkpoint.CONFIG).is_file() and path.name.startswith("checkpoint-"):
             path, step = path.parent, int(path.name.split("-")[1])
         return cls.from_stage(load_stage(path, step, ema))
+
+    def save_pretrained(self, save_directory, **options) -> None:
+        """As diffusers does, `push_to_hub` too, but without the local paths that the parts were loaded from."""
+        for part in (self, *self.components.values()):
+            if isinstance(part, ConfigMixin) and "_name_or_path" in part.config:
+                part.register_to_config(_name_or_path=Path(part.config["_name_or_path"]).name)
+        super().save_pretrained(save_directory, **options)
 
     @property
     def training(self) -> Config:
