@@ -198,7 +198,7 @@ def test_deepspeed_saves_and_goes_on(data, tmp_path):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="accelerate shards over GPUs only; needs two CUDA devices")
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices; test_sharded.py has FSDP over CPUs")
 @pytest.mark.parametrize("name", ["ddp", "fsdp", "deepspeed_zero2"])
 def test_launch_files_train_save_and_go_on(data, tmp_path, name):
     if name.startswith("deepspeed"):

@@ -90,8 +90,10 @@ def make_accelerator(config: Config) -> Accelerator:
     if accelerator.num_processes != started:  # they would train as many networks, each by itself, in silence
         raise InputError(
             f"{started} processes were started, accelerate sees {accelerator.num_processes}; "
-            "expected a launch that joins them (DeepSpeed and FSDP need GPUs for more than one)"
+            "expected a launch that joins them (DeepSpeed needs GPUs for more than one)"
         )
+    if os.environ.get("ACCELERATE_USE_FSDP") == "true" and accelerator.distributed_type == DistributedType.MULTI_CPU:
+        acceleration.shard_over_cpus(accelerator)
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
         # DeepSpeed steps and clips by itself, and wants to know what accelerate would read from a loader.
         accelerator.state.deepspeed_plugin.deepspeed_config |= {

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import os
+import shutil
 
 import torch
+from accelerate import Accelerator, DistributedType, PartialState
+from accelerate.utils import FullyShardedDataParallelPlugin
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -56,6 +60,28 @@ def set_gradient_checkpointing(model: nn.Module, on: bool) -> None:
 
 
 def set_compile(model: nn.Module, on: bool) -> None:
-    """Compile the network in place, so that its weights keep their names."""
-    if on:
-        (model.unet if hasattr(model, "unet") else model.decoder).compile()
+    """Compile the network in place, so that its weights keep their names; InputError where that cannot be done."""
+    if not on:
+        return
+    compiler = os.environ.get("CXX", "g++")  # the one that PyTorch calls for code of a CPU
+    if not torch.cuda.is_available() and shutil.which(compiler) is None:
+        raise InputError(f"train.compile needs a C++ compiler and there is no {compiler}; expected one, or false here")
+    (model.unet if hasattr(model, "unet") else model.decoder).compile()
+
+
+def shard_over_cpus(accelerator: Accelerator) -> None:
+    """Make an FSDP launch of CPU processes one: accelerate shards GPU launches only, and others become DDP in silence.
+
+    Raises:
+      InputError: the launch file asks for FSDP 1, which PyTorch runs on GPUs only.
+    """
+    plugin = FullyShardedDataParallelPlugin()  # from the launch's environment
+    if plugin.fsdp_version != 2:
+        raise InputError(
+            f"fsdp_version {plugin.fsdp_version} needs GPUs; expected 2, as in configs/accelerate/fsdp.yaml"
+        )
+    if accelerator.mixed_precision != "no":
+        plugin.set_mixed_precision(accelerator.mixed_precision)
+    accelerator.state.fsdp_plugin = plugin
+    accelerator.state.distributed_type = DistributedType.FSDP
+    PartialState().distributed_type = DistributedType.FSDP
