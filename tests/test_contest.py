@@ -10,7 +10,7 @@ import yaml
 
 from xray.contest import running
 from xray.contest.course import best_first_stage, ship
-from xray.contest.judging import judge_baseline, judge_recipe, mean
+from xray.contest.judging import judge_baseline, judge_recipe, mean, own_samples
 from xray.contest.rules import read_rules
 from xray.contest.running import train
 from xray.contest.table import write_table
@@ -112,6 +112,11 @@ def test_a_recipe_gets_the_steps_that_its_time_is_worth_and_keeps_them(small, mo
     assert train(rules, "plain") == plans["plain"]
     with pytest.raises(InputError, match="another recipe or budget"):
         train(read_rules(change(small, budget_s=2.0)), "plain")
+
+    folder = own_samples(rules, "plain")
+    views = sorted(path.name for path in folder.iterdir())
+    assert len(views) == 5
+    assert views[0] == "bowl_000_xray.npz"
 
     scores = judge_recipe(rules, "plain", "decoder")
     assert list(scores["seeds"]) == ["0", "1"]

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 from ..errors import RunError
-from ..evaluation import latest_results
 from ..jobs import run_jobs
 from ..outcome import Failure
 from ..pipeline import XRayDiffusionPipeline, XRayUpsamplerPipeline
-from .judging import judge_recipe, mean
+from ..storage import atomic_path
+from .judging import METRICS, judge_recipe, mean, own_samples
 from .rules import Rules
-from .running import ROOT, command, make_data, train
+from .running import make_data, train
 from .table import write_table
 
 log = logging.getLogger(__name__)
@@ -34,7 +36,7 @@ def hold(rules: Rules, workers: int) -> str:
     first = best_first_stage(rules)
     log.info("best first stage: %s", first)
     needs_samples = any(recipe.own_samples for recipe in rules.upsamplers.values())
-    samples = _own_samples(rules, first) if needs_samples else None
+    samples = own_samples(rules, first) if needs_samples else None
     others = [name for name in rules.upsamplers if name != serving]
     jobs = [(rules, name, samples if rules.upsamplers[name].own_samples else None) for name in others]
     plans |= _side_by_side(_train_one, jobs, workers)
@@ -53,21 +55,26 @@ def best_first_stage(rules: Rules) -> str:
 
 
 def ship(rules: Rules, first: str, second: str, target: Path) -> None:
-    """Save both stages as pipelines below `target`; folders of that name are replaced."""
+    """Save both stages as pipelines below `target`, with scores.json: the means, and each object's scores.
+
+    Folders of that name are replaced.
+    """
     for pipeline, name, folder in (
         (XRayDiffusionPipeline, first, "diffusion"),
         (XRayUpsamplerPipeline, second, "upsampler"),
     ):
         shutil.rmtree(target / folder, ignore_errors=True)
         pipeline.from_pretrained(rules.run_dir(name)).save_pretrained(target / folder)
-
-
-def _own_samples(rules: Rules, first: str) -> Path:
-    """The best first stage's results on the training views."""
-    run = rules.run_dir(first)
-    arguments = ("--exp_diffusion", run, "--split", "train", "--no_emd", "--device", "cpu")
-    command(run / "own_samples.log", ROOT / "evaluate_diffusion.py", *arguments)
-    return latest_results(run, "evaluate_diffusion.py").folder
+    scores = judge_recipe(rules, first, second)
+    seed, rows = next(iter(scores["seeds"].items()))
+    summary = {
+        "objects": asdict(rules.objects),
+        "mean": {metric: mean(scores, metric)[0] for metric in METRICS},
+        "sampling_seeds": rules.sampling_seeds,
+        "views": {"seed": int(seed), "scores": rows},
+    }
+    with atomic_path(target / "scores.json") as partial:
+        partial.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
 
 
 def _train_one(job: tuple[Rules, str, Path | None]) -> dict:

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
+from tqdm import tqdm
 
-from ..build import Stage, load_stage, make_codec, sample_diffusion, upsample
+from ..build import make_codec
 from ..dataset import XRayDataset
 from ..evaluation import seed_of
+from ..images import load_rgba
 from ..mesh import find_meshes, load_mesh
+from ..pipeline import XRayDiffusionPipeline, XRayUpsamplerPipeline
 from ..representation import XRay
 from ..scoring import sample_mesh, score_xray
-from ..storage import atomic_path
+from ..storage import atomic_path, save_xray
 from ..visibility import is_hidden
 from .rules import Rules
 
@@ -70,7 +74,12 @@ class Judge:
         row = self.dataset.rows[index]
         return f"{row.object}_{row.view}"
 
-    def score(self, predictions: Iterator[tuple[int, XRay]]) -> dict[str, dict[str, float | None]]:
+    def picture(self, index: int) -> Image.Image:
+        """The view's picture, RGBA."""
+        row = self.dataset.rows[index]
+        return load_rgba(self.dataset.root / "images" / row.object / f"{row.view}.png")
+
+    def score(self, predictions: Iterable[tuple[int, XRay]]) -> dict[str, dict[str, float | None]]:
         """{<object>_<view>: {metric: value}} of (index, X-Ray) pairs."""
         return {self.name(index): self._score(index, xray) for index, xray in predictions}
 
@@ -84,9 +93,7 @@ class Judge:
         surface = sample_mesh(mesh)
         hidden = is_hidden(mesh, camera, surface.points)
         stored = self.dataset.xray(index, self.dataset.codec.layers)
-        scores = score_xray(
-            prediction, self.truth(index), stored, camera, surface, emd=False, hidden=hidden
-        )  # fmt: skip
+        scores = score_xray(prediction, self.truth(index), stored, camera, surface, emd=False, hidden=hidden)
         return {name: scores[group][key] for name, (group, key) in METRICS.items()}
 
 
@@ -104,32 +111,65 @@ def judge_recipe(rules: Rules, first: str, second: str) -> dict:
 
 def _judge_recipe(rules: Rules, first: str, second: str) -> dict:
     judge = Judge.of(rules)
-    stages = load_stage(rules.run_dir(first)), load_stage(rules.run_dir(second))
-    seeds, began = {}, time.process_time()
-    spent = 0.0
+    pipelines = load_pipelines(rules.run_dir(first), rules.run_dir(second))
+    seeds, spent = {}, 0.0
     for seed in rules.sampling_seeds:
         began = time.process_time()
-        made = list(predict(judge, *stages, seed))
+        made = list(predict(judge, *pipelines, seed))
         spent += time.process_time() - began
-        seeds[str(seed)] = judge.score(iter(made))
+        seeds[str(seed)] = judge.score(made)
     return {
         "seeds": seeds,
         "sampling_s": spent / (len(rules.sampling_seeds) * len(judge.views)),
-        "parameters": [sum(p.numel() for p in stage.model.parameters()) for stage in stages],
+        "parameters": [sum(p.numel() for p in pipeline.unet.parameters()) for pipeline in pipelines],
     }
 
 
-def predict(judge: Judge, first: Stage, second: Stage, seed: int) -> Iterator[tuple[int, XRay]]:
+def load_pipelines(first: str | Path, second: str | Path) -> tuple[XRayDiffusionPipeline, XRayUpsamplerPipeline]:
+    """Both stages, from trainings or from saved pipelines, without progress bars."""
+    pipelines = XRayDiffusionPipeline.from_pretrained(first), XRayUpsamplerPipeline.from_pretrained(second)
+    for pipeline in pipelines:
+        pipeline.set_progress_bar_config(disable=True)
+    return pipelines
+
+
+def predict(
+    judge: Judge, first: XRayDiffusionPipeline, second: XRayUpsamplerPipeline, seed: int
+) -> Iterator[tuple[int, XRay]]:
     """(index, X-Ray) of every view that is judged, through both stages."""
-    low_codec = second.codec.smaller(second.config.model.factor)
     for start in range(0, len(judge.views), BATCH):
         indices = judge.views[start : start + BATCH]
-        images = torch.stack([judge.dataset[index]["image"] for index in indices])
-        seeds = [seed_of(seed, judge.name(index)) for index in indices]
-        rough = [first.codec.decode(x) for x in sample_diffusion(first, images, seeds=seeds)]
-        low = torch.stack([low_codec.encode(xray) for xray in rough])
-        for index, x in zip(indices, upsample(second, low, images, seeds), strict=True):
-            yield index, second.codec.decode(x)
+        pictures = [judge.picture(index) for index in indices]
+        low = _sample(judge, first, indices, seed)
+        yield from zip(indices, second(pictures, low, generator=_generators(judge, indices, seed)).xrays, strict=True)
+
+
+def own_samples(rules: Rules, first: str) -> Path:
+    """Folder of a first stage's X-Rays of all training views, <object>_<view>_xray.npz; what is there stays."""
+    folder = rules.run_dir(first) / "own_samples"
+    judge = Judge(_dataset(rules, "train"), rules.mesh_root)
+    todo = [index for index in range(len(judge.dataset)) if not _own_path(folder, judge, index).is_file()]
+    if todo:
+        pipeline = XRayDiffusionPipeline.from_pretrained(rules.run_dir(first))
+        pipeline.set_progress_bar_config(disable=True)
+        for start in tqdm(range(0, len(todo), BATCH), desc="own samples"):
+            indices = todo[start : start + BATCH]
+            for index, xray in zip(indices, _sample(judge, pipeline, indices, 0), strict=True):
+                save_xray(_own_path(folder, judge, index), xray)
+    return folder
+
+
+def _own_path(folder: Path, judge: Judge, index: int) -> Path:
+    return folder / f"{judge.name(index)}_xray.npz"
+
+
+def _sample(judge: Judge, first: XRayDiffusionPipeline, indices: list[int], seed: int) -> list[XRay]:
+    pictures = [judge.picture(index) for index in indices]
+    return first(pictures, generator=_generators(judge, indices, seed)).xrays
+
+
+def _generators(judge: Judge, indices: list[int], seed: int) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(seed_of(seed, judge.name(index))) for index in indices]
 
 
 def judge_baseline(rules: Rules, name: str) -> dict:
