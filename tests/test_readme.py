@@ -30,7 +30,7 @@ RULES = [
     (
         r"(python demo\.py)",
         r"""\1 --port 0 > demo.log 2>&1 & demo=$!
-        for second in $(seq 120); do grep -q "^open http" demo.log && break || sleep 1; done
+        for second in $(seq 300); do grep -q "^open http" demo.log && break || sleep 1; done
         python -c "import urllib.request as u; u.urlopen(open('demo.log').read().split('open ')[1].split()[0])"
         status=$?; kill $demo; exit $status""",
     ),
