@@ -77,5 +77,5 @@ def test_a_damaged_entry_is_named_and_made_again(tmp_path, conditioner, images, 
     path = sorted(tmp_path.rglob("*.safetensors"))[0]
     path.write_bytes(path.read_bytes()[:50])
     again = cache.encode(images, Streams(0, range(3)), Regression(conditioner).encode)
-    assert torch.allclose(whole["latent"], again["latent"], atol=1e-6)
+    assert torch.allclose(whole["latent"], again["latent"], atol=1e-5)  # alone instead of in a batch
     assert f"{path}: damaged, made again" in caplog.text

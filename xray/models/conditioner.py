@@ -76,6 +76,8 @@ class Conditioner(nn.Module):
         Returns:
           (B, 4, S/8, S/8) float32.
         """
+        if images.device.type == "cpu":  # the order that the CPU's convolutions work in: they need not turn it
+            images = images.contiguous(memory_format=torch.channels_last)
         return self.vae.encode(images.to(self.vae.dtype)).latent_dist.mode().float()
 
 
