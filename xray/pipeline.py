@@ -22,11 +22,10 @@ from .models.conditioner import Conditioner, load_scheduler
 from .models.denoiser import Denoiser
 from .models.upsampler import Upsampler
 from .representation import XRay
-from .sampler import noise_levels
+from .sampler import Generators, draw_seeds, noise_levels
 from .training import checkpoint
 
 Pictures = Image.Image | Sequence[Image.Image]
-Generators = torch.Generator | Sequence[torch.Generator]
 
 
 @dataclass
@@ -238,16 +237,6 @@ class XRayUpsamplerPipeline(_XRayPipeline):
     def low_codec(self) -> Codec:
         """The codec of the input."""
         return self.codec.smaller(self.training.model.factor)
-
-
-def draw_seeds(generator: Generators | None, count: int) -> list[int]:
-    """A seed a sample: each from its own generator, or all from one in turn; 0, 1, ... without."""
-    if generator is None:
-        return list(range(count))
-    generators = [generator] * count if isinstance(generator, torch.Generator) else list(generator)
-    if len(generators) != count:
-        raise InputError(f"{len(generators)} generators for {count} images: expected one, or one each")
-    return [int(torch.randint(2**62, (), generator=one)) for one in generators]
 
 
 def square(picture: Image.Image, background: float) -> Image.Image:

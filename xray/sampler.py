@@ -6,10 +6,13 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from .errors import InputError
 from .models.denoiser import Condition, Denoiser
 
 DenoiserFn = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """(x (B, ...), sigma (B,)) -> estimate of the clean x."""
+
+Generators = torch.Generator | Sequence[torch.Generator]
 
 
 def noise_levels(scheduler, steps: int) -> tuple[torch.Tensor, float]:
@@ -76,3 +79,13 @@ def starting_noise(shape: Sequence[int], seeds: Sequence[int], deviation: float)
     """(len(seeds), *shape) float32 noise on the CPU; each sample depends on its own seed alone."""
     rows = [torch.randn(tuple(shape), generator=torch.Generator().manual_seed(seed)) for seed in seeds]
     return torch.stack(rows) * deviation
+
+
+def draw_seeds(generator: Generators | None, count: int) -> list[int]:
+    """A seed a sample: each from its own generator, or all from one in turn; 0, 1, ... without."""
+    if generator is None:
+        return list(range(count))
+    generators = [generator] * count if isinstance(generator, torch.Generator) else list(generator)
+    if len(generators) != count:
+        raise InputError(f"{len(generators)} generators for {count} images: expected one, or one each")
+    return [int(torch.randint(2**62, (), generator=one)) for one in generators]
