@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from ..errors import RunError
 from ..jobs import run_jobs
 from ..outcome import Failure
 from ..pipeline import XRayDiffusionPipeline, XRayUpsamplerPipeline
-from ..storage import atomic_path
+from ..results import write_json
 from .judging import METRICS, judge_recipe, mean, own_samples
 from .rules import Rules
 from .running import make_data, train
@@ -73,8 +72,7 @@ def ship(rules: Rules, first: str, second: str, target: Path) -> None:
         "sampling_seeds": rules.sampling_seeds,
         "views": {"seed": int(seed), "scores": rows},
     }
-    with atomic_path(target / "scores.json") as partial:
-        partial.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    write_json(target / "scores.json", summary)
 
 
 def _train_one(job: tuple[Rules, str, Path | None]) -> dict:

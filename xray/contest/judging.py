@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -21,8 +20,9 @@ from ..images import load_rgba
 from ..mesh import find_meshes, load_mesh
 from ..pipeline import XRayDiffusionPipeline, XRayUpsamplerPipeline
 from ..representation import XRay
+from ..results import read_json, write_json
 from ..scoring import sample_mesh, score_xray
-from ..storage import atomic_path, save_xray
+from ..storage import save_xray
 from ..visibility import is_hidden
 from .rules import Rules
 
@@ -219,10 +219,8 @@ BASELINES: dict[str, tuple[str, Callable[[Rules, Judge], Iterator[tuple[int, XRa
 def kept(path: Path, make: Callable[[], dict]) -> dict:
     """The JSON of a file, made first where it is not there."""
     if not path.is_file():
-        values = make()
-        with atomic_path(path) as partial:
-            partial.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-    return json.loads(path.read_text(encoding="utf-8"))
+        write_json(path, make())
+    return read_json(path)
 
 
 def mean(scores: dict, metric: str) -> tuple[float, float]:

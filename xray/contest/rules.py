@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -131,8 +131,3 @@ def read_rules(path: Path) -> Rules:
     for name in [*rules.first_stages, *rules.upsamplers]:
         rules.training(name)
     return rules
-
-
-def describe(rules: Rules) -> dict:
-    """The rules as plain values."""
-    return asdict(rules)

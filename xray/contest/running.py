@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..config import Config, to_yaml
 from ..errors import InputError, RunError
-from ..storage import atomic_path
+from ..results import read_json, write_json
 from .rules import Rules
 
 ROOT = Path(__file__).parents[2]
@@ -95,13 +95,14 @@ def _plan(config: Config, folder: Path, budget_s: float) -> dict:
     path = folder / "plan.json"
     recipe = {key: value for key, value in asdict(config).items() if key != "output_dir"}
     if path.is_file():
-        plan = json.loads(path.read_text(encoding="utf-8"))
+        plan = read_json(path)
         if plan["recipe"] != json.loads(json.dumps(recipe)) or plan["budget_s"] != budget_s:
             raise InputError(f"{folder}: trained by another recipe or budget; expected an empty folder or the old keys")
         return plan
     seconds = []
     for steps in PROBES:
         probe = folder / f"probe-{steps}"
+        shutil.rmtree(probe, ignore_errors=True)  # one that was cut short would go on and seem fast
         config.train.max_steps, kept = steps, config.output_dir
         config.output_dir = str(probe)
         seconds.append(_train(config, probe / "recipe.yaml", probe / "train.log"))
@@ -109,8 +110,7 @@ def _plan(config: Config, folder: Path, budget_s: float) -> dict:
         shutil.rmtree(probe)
     step_s = (seconds[1] - seconds[0]) / (PROBES[1] - PROBES[0])
     plan = {"step_s": step_s, "steps": math.ceil(budget_s / step_s), "budget_s": budget_s, "recipe": recipe}
-    with atomic_path(path) as partial:
-        partial.write_text(json.dumps(plan, indent=1) + "\n", encoding="utf-8")
+    write_json(path, plan)
     return plan
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
+from ..results import write_json
 from ..storage import atomic_path
 from .judging import BASELINES, judge_baseline, judge_recipe, mean
 from .rules import Rules
@@ -35,8 +34,7 @@ def write_table(rules: Rules, pairs: list[tuple[str, str]], plans: dict[str, dic
     text = "\n".join(lines) + "\n"
     with atomic_path(rules.folder / "table.md") as partial:
         partial.write_text(text, encoding="utf-8")
-    with atomic_path(rules.folder / "table.json") as partial:
-        partial.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    write_json(rules.folder / "table.json", rows)
     return text
 
 
