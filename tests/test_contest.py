@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 import yaml
+from PIL import Image
 
 from xray.contest import running
 from xray.contest.course import best_first_stage, ship
 from xray.contest.judging import judge_baseline, judge_recipe, mean, own_samples
 from xray.contest.rules import read_rules
-from xray.contest.running import train
+from xray.contest.running import command, train
 from xray.contest.table import write_table
 from xray.errors import InputError
+from xray.models.conditioner import load_conditioner
 from xray.pipeline import XRayDiffusionPipeline, XRayUpsamplerPipeline
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "example"))
+
+from train_vae import load_batch, pictures  # noqa: E402
 
 COMMON = {
     "data": {"image_size": 64, "num_workers": 0, "eval_fraction": 0.1},
@@ -132,3 +140,17 @@ def test_a_recipe_gets_the_steps_that_its_time_is_worth_and_keeps_them(small, mo
             kind.from_pretrained(tmp_path / "shipped" / folder).config.step
             == plans["plain" if folder == "diffusion" else "decoder"]["steps"]
         )
+
+
+def test_the_small_vae_is_whitened_and_can_be_named_in_a_configuration(tmp_path):
+    images, folder = tmp_path / "images", tmp_path / "vae"
+    for path in sorted((ROOT / "example/dataset/images").glob("*/000.png")):
+        (images / path.parent.name).mkdir(parents=True)
+        Image.open(path).resize((64, 64)).save(images / path.parent.name / path.name)
+    command(tmp_path / "log", ROOT / "example/train_vae.py", "--image_root", images, "--output", folder, "--steps", 2)
+    conditioner = load_conditioner("example/encoders", str(folder), with_embedding=False)
+    paths = pictures(images, 0.1)
+    assert not [path for path in paths if path.parent.name == "jar"]
+    latent = conditioner.encode(load_batch(paths, np.linspace(0, len(paths) - 1, 64).astype(int)))
+    assert torch.allclose(latent.mean((0, 2, 3)), torch.zeros(4), atol=1e-4)
+    assert torch.allclose(latent.std((0, 2, 3)), torch.ones(4), atol=1e-4)
