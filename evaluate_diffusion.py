@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 
-from xray.cli import entry
-from xray.evaluation import evaluate_diffusion
-from xray.evaluation_cli import add_options, finish, to_options
+from xray.commands.evaluate import evaluate
+from xray.common.cli import entry
 
 
 @entry
 def main(arguments: list[str] | None = None) -> int:
     """Parse the command line and evaluate; status 3 where samples could not be made."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--exp_diffusion", required=True, metavar="NAME", help="experiment below Output/, or a folder")
-    add_options(parser)
-    parsed = parser.parse_args(arguments)
-    return finish(*evaluate_diffusion(parsed.exp_diffusion, to_options(parsed)))
+    return evaluate("diffusion", arguments)
 
 
 if __name__ == "__main__":

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 
-from xray.cli import entry
-from xray.evaluation import evaluate_upsampler
-from xray.evaluation_cli import add_options, finish, to_options
+from xray.commands.evaluate import evaluate
+from xray.common.cli import entry
 
 
 @entry
 def main(arguments: list[str] | None = None) -> int:
     """Parse the command line and evaluate; status 3 where samples could not be made."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--exp_diffusion", required=True, metavar="A", help="evaluated first stage, name or folder")
-    parser.add_argument("--exp_upsampler", required=True, metavar="B", help="second stage, name or folder")
-    add_options(parser)
-    parsed = parser.parse_args(arguments)
-    return finish(*evaluate_upsampler(parsed.exp_diffusion, parsed.exp_upsampler, to_options(parsed)))
+    return evaluate("upsampler", arguments)
 
 
 if __name__ == "__main__":

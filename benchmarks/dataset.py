@@ -17,12 +17,11 @@ import torch
 from PIL import Image
 from scipy.sparse import csr_matrix
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+from xray.common import cli
+from xray.core.codec import Codec
+from xray.data.dataset import XRayDataset
 
-from xray import cli  # noqa: E402
-from xray.codec import Codec  # noqa: E402
-from xray.dataset import XRayDataset  # noqa: E402
+ROOT = Path(__file__).parents[1]
 
 
 def plain_item(root: Path, object_id: str, view: str, codec: Codec) -> tuple[torch.Tensor, torch.Tensor]:

@@ -12,15 +12,13 @@ from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from xray.build import make_model
-from xray.cli import entry
-from xray.codec import CHANNELS
+from xray.common.cli import entry
 from xray.config import load_config
+from xray.core.codec import MODEL_CHANNELS
+from xray.models.build import make_model
 from xray.models.denoiser import Condition
-from xray.models.tiny import make_scheduler
-from xray.sampler import euler, guided, layer_scales, noise_levels, starting_noise
+from xray.models.example_encoders import make_scheduler
+from xray.models.sampling import euler, guided, layer_scales, noise_levels, starting_noise
 
 
 def ours(denoiser, condition: Condition, steps: int, shape: tuple[int, ...], device: str) -> torch.Tensor:
@@ -78,7 +76,7 @@ def main(arguments: list[str] | None = None) -> None:
         torch.randn(1, 4, size, size, generator=generator).to(options.device),
         torch.tensor([[6.0, 127.0, 0.0]], device=options.device),
     )
-    shape = (layers, CHANNELS, size, size)
+    shape = (layers, MODEL_CHANNELS, size, size)
     runs = {
         "here": lambda: ours(denoiser, condition, options.steps, shape, options.device),
         "diffusers": lambda: theirs(denoiser.unet, condition, options.steps, shape, options.device),

@@ -13,24 +13,24 @@ from pathlib import Path
 import numpy as np
 import trimesh
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from xray.common.cli import entry
+from xray.core.camera import FOV_RAD, Camera, sample_views
+from xray.core.points import to_points
+from xray.data.mesh_files import find_meshes
+from xray.mesh.load import load_mesh
+from xray.metrics.clouds import Pairing
+from xray.raycast.capture import capture
+from xray.raycast.caster import RayCaster
+from xray.surface.surface import METHODS, to_surface
 
-from xray.camera import FOV_RAD, Camera, sample_views  # noqa: E402
-from xray.capture import capture  # noqa: E402
-from xray.cli import entry  # noqa: E402
-from xray.mesh import find_meshes, load_mesh  # noqa: E402
-from xray.metrics import Pairing  # noqa: E402
-from xray.points import to_points  # noqa: E402
-from xray.raycast import RayCaster  # noqa: E402
-from xray.surface import METHODS, to_surface  # noqa: E402
+ROOT = Path(__file__).resolve().parents[1]
 
 SAMPLES = 100_000
 HEAD = ("mesh", "method", "CD", "F@0.01", "normal consistency", "faces", "watertight", "seconds")
 
 
 class Made:
-    """A made mesh: enough of `xray.mesh.Mesh` for a capture."""
+    """A made mesh: enough of `xray.mesh.mesh.Mesh` for a capture."""
 
     def __init__(self, mesh: trimesh.Trimesh) -> None:
         self.vertices, self.faces = np.array(mesh.vertices), np.array(mesh.faces)
@@ -107,7 +107,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mesh_root", nargs="*", default=[str(ROOT / "example" / "meshes")])
-    parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=METHODS)
+    parser.add_argument("--methods", nargs="*", default=["rays", "field", "poisson"], choices=METHODS)
     parser.add_argument("--resolution", type=int, default=256)
     parser.add_argument("--views", type=int, default=2)
     options = parser.parse_args(arguments)

@@ -32,18 +32,15 @@ from scipy.sparse import csr_matrix
 from tqdm import tqdm
 from transformers import CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionModelWithProjection
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
-
-from xray.codec import Codec  # noqa: E402  after the path
-from xray.dataset import XRayDataset  # noqa: E402
-from xray.models.conditioner import Conditioner  # noqa: E402
-from xray.models.denoiser import Denoiser  # noqa: E402
-from xray.models.unet import UNetShape, make_unet  # noqa: E402
-from xray.training.cache import EncoderCache  # noqa: E402
-from xray.training.loader import Loader  # noqa: E402
-from xray.training.streams import Collate, Numbers, OrderedSamples, Streams  # noqa: E402
-from xray.training.tasks import Denoising  # noqa: E402
+from xray.core.codec import Codec
+from xray.data.dataset import XRayDataset
+from xray.models.conditioner import Conditioner
+from xray.models.denoiser import Denoiser
+from xray.models.unet import UNetShape, make_unet
+from xray.training.batches import BatchLoader, OrderedSamples, SampleNumbers
+from xray.training.encoder_cache import EncoderCache
+from xray.training.objectives import Denoising
+from xray.training.random_streams import RandomStreams
 
 # resolution of the X-Ray, image size, VAE channels, CLIP (width, depth, heads, patch)
 SIZES = {
@@ -133,7 +130,7 @@ def plain_loop(run: Run, dataset, encoders, steps: int, resolution: int, size: i
             clock.clear()
         with clock.part("data"):
             xray, image = (v[None] for v in plain_item(dataset.root, dataset.rows[order.index(step)], resolution, size))
-        draws = Streams(0, [step])
+        draws = RandomStreams(0, [step])
         sigma = torch.exp(0.7 + 1.6 * draws.normal())
         draws.uniform()
         noisy = xray + sigma[:, None, None, None, None] * draws.normal(*xray.shape[1:])
@@ -161,14 +158,7 @@ def our_loop(run: Run, dataset, encoders, steps, resolution, size, cache=None, c
     if compiled:
         model.unet.compile()
     task = Denoising(encoders, cache=cache)
-    loader = Loader(
-        OrderedSamples(dataset, 0),
-        Numbers(0, steps + 1, 1),
-        Collate((8, 8, resolution, resolution), (3, size, size)),
-        workers=2,
-        on_error="stop",
-        pin_memory=False,
-    )
+    loader = BatchLoader(OrderedSamples(dataset, 0), SampleNumbers(0, steps + 1, 1), workers=2, pin_memory=False)
     batches = iter(loader)
     for step in range(steps + 1):
         if step == 1:
@@ -179,7 +169,7 @@ def our_loop(run: Run, dataset, encoders, steps, resolution, size, cache=None, c
         inner = clock["encoders"]
         timed = _Timed(task.condition, clock)
         object.__setattr__(task, "condition", timed)
-        loss = task.loss(model, batch["xray"], batch["image"], Streams(0, batch["numbers"])).mean()
+        loss = task.loss(model, batch["xray"], batch["image"], RandomStreams(0, batch["numbers"])).mean()
         object.__setattr__(task, "condition", timed.function)
         clock["forward"] += clock.now() - began - (clock["encoders"] - inner)
         _optimize(clock, loss, model, optimizer)
@@ -224,7 +214,7 @@ def main() -> None:
         if any(WAYS[way]["cache"] for way in options.ways):
             for step in range(options.steps + 1):  # so that every step finds what it needs
                 image = dataset[order.index(step)]["image"][None]
-                cache.encode(image, Streams(0, [step]), Denoising(encoders).encode)
+                cache.encode(image, RandomStreams(0, [step]), Denoising(encoders).encode)
         runs = {name: (Clock(options.clock), []) for name in ("plain", *options.ways)}
         loops = [plain_loop(runs["plain"], dataset, encoders, *shape)]
         for way in options.ways:

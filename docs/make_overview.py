@@ -3,23 +3,21 @@
 python docs/make_overview.py
 """
 
-import sys
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from xray.common.images import composite
+from xray.core.camera import Camera, look_at
+from xray.core.points import PointCloud, to_points
+from xray.mesh.load import load_mesh
+from xray.preprocess.shading import picture
+from xray.raycast.capture import capture
+from xray.raycast.caster import RayCaster
+from xray.visual.sheets import fit_cell, layer_pictures, splat
 
-from xray.camera import Camera, look_at  # noqa: E402
-from xray.capture import capture  # noqa: E402
-from xray.images import composite  # noqa: E402
-from xray.mesh import load_mesh  # noqa: E402
-from xray.pictures import fit_cell, layer_pictures, splat  # noqa: E402
-from xray.points import PointCloud, to_points  # noqa: E402
-from xray.raycast import RayCaster  # noqa: E402
-from xray.render import picture  # noqa: E402
+ROOT = Path(__file__).resolve().parents[1]
 
 CELL_PX, LAYERS, SIDE_PX = 130, 6, 390
 DIRECTION = np.array([0.75, -1.05, 0.75])

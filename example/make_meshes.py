@@ -11,14 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import trimesh
+from primitives import Part, arc, box, paint, picture, swept, turned
+
+from xray.common.cli import entry
+from xray.common.files import atomic_path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "example")]
-
-from primitives import Part, arc, box, paint, picture, swept, turned  # noqa: E402
-
-from xray.cli import entry  # noqa: E402
-from xray.storage import atomic_path  # noqa: E402
 
 Y_UP = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
 """File from world for .glb and .obj: (x, y, z) becomes (x, z, -y)."""

@@ -14,18 +14,15 @@ from pathlib import Path
 
 import numpy as np
 import trimesh
+from furniture import bed, car, chair, house, shelf, table
+from primitives import Part, picture
 from tqdm import tqdm
+from vessels import bottle, bowl, lamp, mug, ring, vase
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "example")]
-
-from furniture import bed, car, chair, house, shelf, table  # noqa: E402
-from primitives import Part, picture  # noqa: E402
-from vessels import bottle, bowl, lamp, mug, ring, vase  # noqa: E402
-
-from xray.cli import entry  # noqa: E402
-from xray.errors import InputError  # noqa: E402
-from xray.storage import atomic_path  # noqa: E402
+from xray.common.cli import entry
+from xray.common.errors import InputError
+from xray.common.files import atomic_path
+from xray.data.dataset import SPLITS, is_test
 
 Rng = np.random.Generator
 
@@ -35,10 +32,19 @@ FAMILIES: tuple[Callable[[Rng], list[Part]], ...] = (
 )  # fmt: skip
 
 
+EVAL_FRACTION = 0.1
+"""Share of the objects that `--split` holds out, the default of `data.eval_fraction`."""
+
+
+def name_of(index: int) -> str:
+    """<family>_<number>; families take turns."""
+    return f"{FAMILIES[index % len(FAMILIES)].__name__}_{index:05d}"
+
+
 def make_object(seed: int, index: int) -> tuple[str, list[Part]]:
-    """Name and parts (world z-up, any size) of one object; families take turns."""
+    """Name and parts (world z-up, any size) of one object."""
     family = FAMILIES[index % len(FAMILIES)]
-    return f"{family.__name__}_{index:05d}", family(np.random.default_rng([seed, index]))
+    return name_of(index), family(np.random.default_rng([seed, index]))
 
 
 def to_scene(parts: list[Part]) -> trimesh.Scene:
@@ -59,11 +65,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, required=True, help="folder for <family>_<number>.glb")
     parser.add_argument("--num", type=int, default=120)
+    parser.add_argument("--first", type=int, default=0, help="number of the first object")
+    parser.add_argument("--split", choices=SPLITS, default="all", help="only objects of a split at eval_fraction 0.1")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     if args.num < 1:
         raise InputError(f"--num {args.num}: expected at least 1")
-    for index in tqdm(range(args.num), desc="objects"):
+    if args.first < 0:
+        raise InputError(f"--first {args.first}: expected 0 or more")
+    for index in tqdm(range(args.first, args.first + args.num), desc="objects"):
+        if args.split != "all" and is_test(name_of(index), EVAL_FRACTION) != (args.split == "test"):
+            continue
         name, parts = make_object(args.seed, index)
         with atomic_path(args.output / f"{name}.glb") as partial:
             partial.write_bytes(to_scene(parts).export(file_type="glb"))

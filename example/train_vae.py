@@ -20,14 +20,11 @@ from diffusers import AutoencoderKL
 from torch.nn import functional as F
 from tqdm import tqdm
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from xray.cli import entry  # noqa: E402
-from xray.dataset import is_test  # noqa: E402
-from xray.errors import InputError  # noqa: E402
-from xray.images import composite, load_rgba, to_array  # noqa: E402
-from xray.storage import atomic_path  # noqa: E402
+from xray.common.cli import entry
+from xray.common.errors import InputError
+from xray.common.files import atomic_path
+from xray.common.images import composite, load_rgba, to_array
+from xray.data.dataset import is_test
 
 log = logging.getLogger(__name__)
 

@@ -6,4 +6,4 @@ source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
 name=${1:-Objaverse_XRay}
 data=${2:-Data/Objaverse_XRay}
-accelerate launch evaluate_diffusion.py --exp_diffusion "$name" --data_root "$data" "${@:3}"
+python -m xray.training.launch evaluate_diffusion.py --exp_diffusion "$name" --data_root "$data" "${@:3}"

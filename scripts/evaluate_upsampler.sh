@@ -6,4 +6,4 @@ source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
 diffusion=${1:-Objaverse_XRay}
 upsampler=${2:-Objaverse_XRay_upsampler}
-accelerate launch evaluate_upsampler.py --exp_diffusion "$diffusion" --exp_upsampler "$upsampler" "${@:3}"
+python -m xray.training.launch evaluate_upsampler.py --exp_diffusion "$diffusion" --exp_upsampler "$upsampler" "${@:3}"

@@ -1,5 +1,6 @@
 # Sourced by the training scripts: train STAGE [key=value ...] launches train_STAGE.py on every GPU of the machine, or the CPU.
 # CONFIG=FILE takes another configuration, LAUNCH="..." other launch flags.
+EXTRA=requirements-train.txt
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
 train() {
@@ -10,12 +11,12 @@ train() {
     if [ "$gpus" -gt 1 ]; then
         launch=(--config_file configs/accelerate/ddp.yaml --num_processes "$gpus")
     elif [ "$gpus" = 1 ]; then
-        launch=(--quiet --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no)
+        launch=(--num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no)
     else
-        launch=(--quiet --cpu --num_processes 1 --num_machines 1 --num_cpu_threads_per_process "$(nproc)" --mixed_precision no
+        launch=(--cpu --num_processes 1 --num_machines 1 --num_cpu_threads_per_process "$(nproc)" --mixed_precision no
             --dynamo_backend no)
     fi
     # shellcheck disable=SC2206  # LAUNCH is a list of words
     [ -z "${LAUNCH:-}" ] || launch=($LAUNCH)
-    accelerate launch "${launch[@]}" "train_$stage.py" --config "$config" "${@:2}"
+    python -m xray.training.launch "${launch[@]}" "train_$stage.py" --config "$config" "${@:2}"
 }

@@ -9,11 +9,8 @@ import logging
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from xray import cli  # noqa: E402
-from xray.manifest import NAME, find_parts, iterate_manifest, merge, write_manifest  # noqa: E402
+from xray.common import cli
+from xray.data.manifest import MANIFEST, find_parts, iterate_manifest, merge_manifests, write_manifest
 
 log = logging.getLogger("merge_manifests")
 
@@ -26,10 +23,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("manifests", type=Path, nargs="*", help="files to join, instead of those of the parts")
     flags = parser.parse_args(arguments)
     paths = flags.manifests or find_parts(flags.data_root)
-    rows = merge(iterate_manifest(path) for path in paths)
-    write_manifest(flags.data_root / NAME, rows)
+    rows = merge_manifests(iterate_manifest(path) for path in paths)
+    write_manifest(flags.data_root / MANIFEST, rows)
     failed = sum(row.status == "failed" for row in rows)
-    log.info("%s: %d rows of %d manifests, %d of them failed", flags.data_root / NAME, len(rows), len(paths), failed)
+    log.info(
+        "%s: %d rows of %d manifests, %d of them failed", flags.data_root / MANIFEST, len(rows), len(paths), failed
+    )
     return cli.FAILURES if failed else cli.OK
 
 

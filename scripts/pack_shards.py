@@ -11,11 +11,8 @@ import os
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from xray import cli  # noqa: E402
-from xray.packing import pack  # noqa: E402
+from xray.common import cli
+from xray.preprocess.pack import pack_dataset
 
 
 @cli.entry
@@ -27,9 +24,11 @@ def main(arguments: list[str] | None = None) -> int:
     add("--shard_root", type=Path, required=True, help="folder for the shards")
     add("--views_per_shard", type=int, default=1000, help="about 1 GB at 256 rays and 16 layers")
     add("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes; 0 works in this one")
-    add("--overwrite", action="store_true", help="make every shard anew")
+    add("--overwrite", action="store_true", help="make every shard again")
     flags = parser.parse_args(arguments)
-    return pack(flags.data_root.resolve(), flags.shard_root, flags.views_per_shard, flags.workers, flags.overwrite)
+    return pack_dataset(
+        flags.data_root.resolve(), flags.shard_root, flags.views_per_shard, flags.workers, flags.overwrite
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Sets up .venv and runs the tests. Arguments go to pytest: bash scripts/run_tests.sh tests/test_camera.py -k rays
+# Sets up .venv and runs the tests. Arguments go to pytest: bash scripts/run_tests.sh tests/core/test_camera.py -k rays
 set -euo pipefail
+EXTRA="requirements-train.txt requirements-demo.txt requirements-dev.txt"
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
 # One thread a process: the tests run side by side, a process a core.

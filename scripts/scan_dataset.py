@@ -10,20 +10,17 @@ import os
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from xray import cli  # noqa: E402
-from xray.objects import Settings  # noqa: E402
-from xray.preprocess import Shard  # noqa: E402
-from xray.survey import SurveyJob, survey  # noqa: E402
+from xray.common import cli
+from xray.data.object_shard import ObjectShard
+from xray.preprocess.scan import ScanJob, scan_dataset
+from xray.preprocess.xray_object import XRaySettings
 
 
 @cli.entry
 def main(arguments: list[str] | None = None) -> int:
     """Run; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add, default = parser.add_argument, Settings()
+    add, default = parser.add_argument, XRaySettings()
     add("--data_root", type=Path, required=True)
     add("--min_iou", type=float, default=default.min_iou, help="agreement with the picture for a view to be accepted")
     add("--near", type=float, default=default.near, help="depth range, for the counts in the manifest")
@@ -32,8 +29,8 @@ def main(arguments: list[str] | None = None) -> int:
     add("--shard", default="0/1", help="i/n: only the i-th of n parts; merge_manifests.py joins them")
     add("--overwrite", action="store_true", help="replace a manifest that is there")
     flags = parser.parse_args(arguments)
-    job = SurveyJob(flags.data_root.resolve(), Settings(near=flags.near, far=flags.far, min_iou=flags.min_iou))
-    return survey(job, flags.workers, Shard.parse(flags.shard), flags.overwrite)
+    job = ScanJob(flags.data_root.resolve(), XRaySettings(near=flags.near, far=flags.far, min_iou=flags.min_iou))
+    return scan_dataset(job, flags.workers, ObjectShard.parse(flags.shard), flags.overwrite)
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""The networks, and what stands around them: scalings, conditions, losses."""
+"""The two networks, and sampling with them."""

@@ -1,4 +1,4 @@
-"""What the networks know of the image: CLIP embedding and VAE latent, from frozen pretrained parts."""
+"""The image as the networks read it: CLIP embedding and VAE latent, from frozen pretrained parts."""
 
 from __future__ import annotations
 
@@ -18,30 +18,43 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import CLIPImageProcessorPil, CLIPVisionModelWithProjection
 
-from ..errors import InputError
+from ..common.errors import InputError
+from ..common.files import ROOT
+
+SCHEDULER = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "num_train_timesteps": 1000,
+    "prediction_type": "v_prediction",
+    "use_karras_sigmas": True,
+    "sigma_min": 0.002,
+    "sigma_max": 700.0,
+    "timestep_spacing": "leading",
+    "timestep_type": "continuous",
+    "steps_offset": 1,
+}
+"""The settings of stable-video-diffusion-img2vid's scheduler_config.json."""
 
 LATENT_CHANNELS = 4
 """Channels of the image VAE's latent."""
-
-ROOT = Path(__file__).parents[2]
-"""A relative folder of pretrained parts that the working directory lacks is looked for here."""
 
 T = TypeVar("T")
 
 
 class Conditioner(nn.Module):
-    """Frozen CLIP vision tower and image VAE.
+    """Frozen CLIP vision tower and image VAE; neither where the network reads the picture's own pixels.
 
     Attributes:
       image_encoder: CLIPVisionModelWithProjection; None where the network has no cross-attention (the decoder).
-      vae: AutoencoderKL or AutoencoderKLTemporalDecoder.
+      vae: AutoencoderKL or AutoencoderKLTemporalDecoder; None with pixels.
       image_processor: has the encoder's mean and deviation of pixels; None where there is no encoder.
     """
 
     def __init__(
         self,
         image_encoder: nn.Module | None,
-        vae: nn.Module,
+        vae: nn.Module | None,
         image_processor: CLIPImageProcessorPil | None = None,
     ):
         super().__init__()
@@ -76,7 +89,7 @@ class Conditioner(nn.Module):
         Returns:
           (B, 4, S/8, S/8) float32.
         """
-        if images.device.type == "cpu":  # the order that the CPU's convolutions work in: they need not turn it
+        if images.device.type == "cpu":  # the memory order of the CPU's convolutions, which then need no conversion
             images = images.contiguous(memory_format=torch.channels_last)
         return self.vae.encode(images.to(self.vae.dtype)).latent_dist.mode().float()
 
@@ -104,7 +117,9 @@ def load_conditioner(pretrained: str, vae: str = "", with_embedding: bool = True
 
 
 def load_scheduler(pretrained: str) -> EulerDiscreteScheduler:
-    """The noise schedule of sampling, from `pretrained`/scheduler."""
+    """The noise schedule of sampling, from `pretrained`/scheduler; the published one where `pretrained` is empty."""
+    if not pretrained:
+        return EulerDiscreteScheduler(**SCHEDULER)
     return _load(EulerDiscreteScheduler.from_pretrained, pretrained, "scheduler")
 
 
@@ -113,7 +128,7 @@ def load_unet(pretrained: str) -> UNetSpatioTemporalConditionModel:
     return _load(UNetSpatioTemporalConditionModel.from_pretrained, pretrained, "unet")
 
 
-def find(name: str) -> str:
+def find_pretrained(name: str) -> str:
     """A folder of that name (in the working directory, else in the repository), else the name, for the hub."""
     for folder in (Path(name), ROOT / name):
         if folder.is_dir():
@@ -125,7 +140,7 @@ def _load(load: Callable[..., T], name: str, subfolder: str | None) -> T:
     where = f"{name}/{subfolder}" if subfolder else name
     options = {"subfolder": subfolder} if subfolder else {}
     try:
-        return load(find(name), **options)
+        return load(find_pretrained(name), **options)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:160]
         raise InputError(

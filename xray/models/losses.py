@@ -10,6 +10,8 @@ from torch.nn import functional as F
 VALUES = slice(0, 7)
 """Depth, normal and colour."""
 HIT = 7
+DIFFERENCES = (1, 2, 4)
+"""Rays between the two ends of a difference of depth."""
 EQUAL = (1.0, 1.0, 1.0, 1.0)
 """Published weights of depth, normal, colour and hit."""
 
@@ -40,6 +42,36 @@ def denoising_loss(
     mask = torch.ones_like(error)
     mask[:, :, VALUES] = torch.where(truth[:, :, HIT:] > 0, 1.0, miss_weight)
     return weight * (error * mask).flatten(1).sum(1) / mask.flatten(1).sum(1)
+
+
+def depth_difference_loss(estimate: torch.Tensor, truth: torch.Tensor, max_step: float) -> torch.Tensor:
+    """Mean absolute error of the depth's differences between hits of one layer, 1, 2 and 4 rays apart.
+
+    Along rows and columns. A pair k rays apart counts where the truth has a hit at both ends and its depths differ by
+    less than `max_step` a ray, so that both lie on one surface. Noise from ray to ray, which is what keeps neighbours
+    from being connected, costs little in the loss on depth itself and much here.
+
+    Args:
+      estimate, truth: (B, L, 8, h, w) model space; max_step: in model space.
+    Returns:
+      (B,); 0 for a sample without such a pair.
+    """
+    depth, guess, hit = truth[:, :, 0], estimate[:, :, 0], truth[:, :, HIT] > 0
+    total = torch.zeros(len(truth), device=truth.device)
+    count = torch.zeros(len(truth), device=truth.device)
+    for apart in DIFFERENCES:
+        for axis in (-2, -1):
+            length = depth.shape[axis] - apart
+            if length < 1:
+                continue
+            (step, guessed), both = (
+                (x.narrow(axis, apart, length) - x.narrow(axis, 0, length) for x in (depth, guess)),
+                hit.narrow(axis, apart, length) & hit.narrow(axis, 0, length),
+            )
+            both = both & (step.abs() < max_step * apart)
+            total = total + ((guessed - step).abs() * both).flatten(1).sum(1)
+            count = count + both.flatten(1).sum(1)
+    return total / count.clamp(min=1)
 
 
 def regression_loss(

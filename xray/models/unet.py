@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import torch
 from diffusers import UNetSpatioTemporalConditionModel
+from torch import nn
 
-from ..codec import CHANNELS
+from ..core.codec import MODEL_CHANNELS
 from .conditioner import LATENT_CHANNELS
 
 CROSS = "CrossAttn"
@@ -36,16 +37,18 @@ class UNetShape:
     @property
     def in_channels(self) -> int:
         """Noisy X-Ray, image latent, and the low-res X-Ray where there is one."""
-        return CHANNELS + LATENT_CHANNELS + (CHANNELS if self.low_res else 0)
+        return MODEL_CHANNELS + LATENT_CHANNELS + (MODEL_CHANNELS if self.low_res else 0)
 
 
-def make_unet(shape: UNetShape) -> UNetSpatioTemporalConditionModel:
-    """A U-Net with random weights."""
+def make_unet(
+    shape: UNetShape, in_channels: int | None = None, out_channels: int = MODEL_CHANNELS
+) -> UNetSpatioTemporalConditionModel:
+    """A U-Net with random weights; its channels are those of single rays unless given."""
     levels = len(shape.block_out_channels)
     attention = shape.attention or (True,) * (levels - 1) + (False,)
     return UNetSpatioTemporalConditionModel(
-        in_channels=shape.in_channels,
-        out_channels=CHANNELS,
+        in_channels=in_channels or shape.in_channels,
+        out_channels=out_channels,
         down_block_types=tuple(f"{CROSS if attends else ''}DownBlockSpatioTemporal" for attends in attention),
         up_block_types=tuple(f"{CROSS if attends else ''}UpBlockSpatioTemporal" for attends in attention[::-1]),
         block_out_channels=tuple(shape.block_out_channels),
@@ -59,8 +62,8 @@ def make_unet(shape: UNetShape) -> UNetSpatioTemporalConditionModel:
     )
 
 
-def adapt(unet: UNetSpatioTemporalConditionModel, source: dict[str, torch.Tensor]) -> tuple[list[str], list[str]]:
-    """Fill a U-Net from the weights of another one of the same family.
+def adapt(network: nn.Module, source: dict[str, torch.Tensor]) -> tuple[list[str], list[str]]:
+    """Fill a network, mostly a U-Net, from the weights of another one of the same family.
 
     A tensor of the same name and shape is copied. The first and the last convolution differ in channels by
     design: there the shared output (input) filters are copied, and channels beyond the source's keep their
@@ -72,21 +75,21 @@ def adapt(unet: UNetSpatioTemporalConditionModel, source: dict[str, torch.Tensor
       names of the tensors taken (whole or in part), and of those left at their random start.
     """
     taken, left = [], []
-    state = unet.state_dict()
+    state = network.state_dict()
     for name, target in state.items():
         value = source.get(name)
         if value is not None and value.shape == target.shape:
             target.copy_(value)
-        elif value is not None and name == "conv_in.weight" and len(value) == len(target):
+        elif value is not None and name.endswith("conv_in.weight") and len(value) == len(target):
             shared = min(value.shape[1], target.shape[1])
             target.zero_()
             target[:, :shared] = value[:, :shared]
-        elif value is not None and name.startswith("conv_out.") and value.shape[1:] == target.shape[1:]:
+        elif value is not None and "conv_out." in name and value.shape[1:] == target.shape[1:]:
             shared = min(len(value), len(target))
             target[:shared] = value[:shared]
         else:
             left.append(name)
             continue
         taken.append(name)
-    unet.load_state_dict(state)
+    network.load_state_dict(state)
     return taken, left

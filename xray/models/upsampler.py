@@ -11,7 +11,7 @@ from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import Tempor
 from einops import rearrange
 from torch.nn import functional as F
 
-from ..codec import CHANNELS
+from ..core.codec import MODEL_CHANNELS
 from .conditioner import LATENT_CHANNELS
 from .denoiser import Condition, enlarge
 
@@ -38,8 +38,8 @@ class Upsampler(ModelMixin, ConfigMixin):
     ):
         super().__init__()
         self.decoder = TemporalDecoder(
-            in_channels=CHANNELS + LATENT_CHANNELS,
-            out_channels=CHANNELS,
+            in_channels=MODEL_CHANNELS + LATENT_CHANNELS,
+            out_channels=MODEL_CHANNELS,
             block_out_channels=tuple(block_out_channels),
             layers_per_block=layers_per_block,
         )
@@ -67,11 +67,11 @@ class Upsampler(ModelMixin, ConfigMixin):
 
 def _start(low: torch.Tensor, factor: int) -> torch.Tensor:
     """The low-res X-Ray enlarged, its hit as a logit."""
-    values, hit = enlarge(low, factor).split([CHANNELS - 1, 1], dim=2)
+    values, hit = enlarge(low, factor).split([MODEL_CHANNELS - 1, 1], dim=2)
     return torch.cat([values, HIT_LOGIT * hit], dim=2)
 
 
 def to_model_space(prediction: torch.Tensor) -> torch.Tensor:
     """The decoder's output with the hit logit mapped to (-1, 1): tanh(logit / 2) = 2 sigmoid(logit) - 1."""
-    values, logit = prediction.split([CHANNELS - 1, 1], dim=2)
+    values, logit = prediction.split([MODEL_CHANNELS - 1, 1], dim=2)
     return torch.cat([values, torch.tanh(logit / 2)], dim=2)

@@ -1,1 +1,1 @@
-"""One trainer for both stages."""
+"""Training of both networks."""

@@ -1,4 +1,4 @@
-"""Settings that make training faster or smaller: each works, or refuses in one line."""
+"""Settings that make training faster or smaller. Each raises InputError where it cannot work."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from accelerate.utils import FullyShardedDataParallelPlugin
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from ..errors import InputError
+from ..common.errors import InputError
 
 
 def check_precision(precision: str) -> None:
@@ -36,15 +36,13 @@ def allow_tf32(allow: bool) -> None:
 
 
 def set_attention(model: nn.Module, kind: str) -> None:
-    """`sdpa` is what diffusers' attention uses by itself; `xformers` replaces it, or InputError says why not."""
+    """`sdpa` is the default of diffusers' attention; `xformers` replaces it. Raises InputError where it cannot run."""
     if kind == "sdpa":
         return
     if not torch.cuda.is_available():
         raise InputError("train.attention xformers needs a CUDA device; expected sdpa here")
     if importlib.util.find_spec("xformers") is None:
         raise InputError("train.attention xformers is not installed: pip install -r requirements-gpu.txt")
-    if not hasattr(model, "unet"):
-        raise InputError("train.attention xformers is for the unet kind; expected sdpa for the decoder")
     model.unet.enable_xformers_memory_efficient_attention()
 
 
@@ -53,7 +51,7 @@ def set_gradient_checkpointing(model: nn.Module, on: bool) -> None:
     if not on:
         return
     if hasattr(model, "unet"):
-        model.unet.enable_gradient_checkpointing()
+        getattr(model.unet, "unet", model.unet).enable_gradient_checkpointing()  # a PatchUNet has one inside
     else:  # diffusers switches whole autoencoders only; the decoder alone takes the same two attributes
         model.decoder.gradient_checkpointing = True
         model.decoder._gradient_checkpointing_func = functools.partial(checkpoint, use_reentrant=False)
@@ -66,11 +64,11 @@ def set_compile(model: nn.Module, on: bool) -> None:
     compiler = os.environ.get("CXX", "g++")  # the one that PyTorch calls for code of a CPU
     if not torch.cuda.is_available() and shutil.which(compiler) is None:
         raise InputError(f"train.compile needs a C++ compiler and there is no {compiler}; expected one, or false here")
-    (model.unet if hasattr(model, "unet") else model.decoder).compile()
+    next((getattr(model, name) for name in ("unet", "decoder") if hasattr(model, name)), model).compile()
 
 
 def shard_over_cpus(accelerator: Accelerator) -> None:
-    """Make an FSDP launch of CPU processes one: accelerate shards GPU launches only, and others become DDP in silence.
+    """Turn FSDP on for CPU processes: accelerate shards GPU launches only, and runs others as DDP without a warning.
 
     Raises:
       InputError: the launch file asks for FSDP 1, which PyTorch runs on GPUs only.

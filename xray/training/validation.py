@@ -1,4 +1,4 @@
-"""Pictures and numbers of a training that is under way, made with the averaged weights."""
+"""Pictures and numbers of a running training, made with the averaged weights."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import torch
 from PIL import Image
 from torch import nn
 
-from ..camera import Camera
-from ..codec import Codec
-from ..dataset import XRayDataset
-from ..metrics import chamfer
-from ..points import to_points
-from ..representation import XRay
-from ..storage import atomic_path
-from .streams import Streams
-from .tasks import Denoising, Regression
+from ..common.files import atomic_path
+from ..core.camera import Camera
+from ..core.codec import Codec
+from ..core.points import to_points
+from ..core.xray import XRay
+from ..data.dataset import XRayDataset
+from ..metrics.clouds import chamfer
+from .objectives import Denoising, Regression
+from .random_streams import RandomStreams
 
 VALIDATION = 2**31
 """Samples of validation have numbers from here on, so that their random numbers are none of the training's."""
 
 SampleFn = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
-"""(network, images (B, 3, S, S), truth (B, L, 8, r, r)) -> sampled X-Rays, the truth's shape, on the CPU."""
+"""(network, images (B, 3 or 4, S, S), truth (B, L, 8, r, r)) -> sampled X-Rays, the truth's shape, on the CPU."""
 
 
 class Validation:
@@ -46,11 +46,11 @@ class Validation:
     def __call__(self, model: nn.Module, seed: int, device: torch.device) -> tuple[dict[str, float], np.ndarray]:
         """Numbers and a picture (H, W, 3) uint8.
 
-        Of the numbers, "depth_error" and "chamfer" are in object units; "chamfer" is `metrics.chamfer` between the
+        Of the numbers, "depth_error" and "chamfer" are in object units; "chamfer" is `clouds.chamfer` between the
         points of the sampled X-Ray and those of the true one at the codec's layers and rays, mean over the views.
         Each row of the picture is a view: image, depth of the true layers, depth of the sampled layers.
         """
-        streams = Streams(seed, range(VALIDATION, VALIDATION + len(self.xray)), device)
+        streams = RandomStreams(seed, range(VALIDATION, VALIDATION + len(self.xray)), device)
         xray, images = self.xray.to(device), self.images.to(device)
         loss = self.task.loss(model, xray, images, streams).mean()
         sampled = self.sample(model, images, xray)
@@ -74,7 +74,7 @@ class Validation:
 
     def _picture(self, truth: np.ndarray, guess: np.ndarray) -> np.ndarray:
         side = max(64, truth.shape[-1])
-        photos = torch.nn.functional.interpolate(self.images, (side, side), mode="area")
+        photos = torch.nn.functional.interpolate(self.images[:, :3], (side, side), mode="area")
         photos = ((photos + 1) * 127.5).clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
         rows = []
         for photo, *layers in zip(photos, truth, guess, strict=True):

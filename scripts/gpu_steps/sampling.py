@@ -1,0 +1,49 @@
+"""Sampling here against the loop of diffusers' own pipeline, on one network."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import torch
+from sampling import ours, theirs  # benchmarks/sampling.py
+
+from xray.core.codec import MODEL_CHANNELS
+from xray.models.build import make_model
+from xray.models.denoiser import Condition
+
+from . import FAILED, OK, Result, Settings
+from .training import configuration
+
+TOLERANCE = 5e-2
+"""Of values of about 1: convolutions run in TF32 on a GPU."""
+
+
+@torch.no_grad()
+def compare(settings: Settings) -> Result:
+    """Largest difference of the results, and seconds of both."""
+    config, steps = configuration(settings, "diffusion"), 2 if settings.tiny else 25
+    model = make_model(config).eval().to(settings.device)
+    size, layers = config.codec.resolution, config.codec.layers
+    generator = torch.Generator().manual_seed(0)
+    condition = Condition(
+        torch.randn(1, 1, config.model.cross_attention_dim, generator=generator).to(settings.device),
+        torch.randn(1, 4, size, size, generator=generator).to(settings.device),
+        torch.tensor([[6.0, 127.0, 0.0]], device=settings.device),
+    )
+    shape = (layers, MODEL_CHANNELS, size, size)
+    results, seconds = {}, {"here": [], "diffusers": []}
+    rest = (condition, steps, shape, settings.device)
+    runs = {"here": lambda: ours(model, *rest), "diffusers": lambda: theirs(model.unet, *rest)}
+    for turn in range(2 if settings.tiny else 4):
+        for name, run in runs.items():
+            began = time.perf_counter()
+            results[name] = run()
+            if settings.device == "cuda":
+                torch.cuda.synchronize()
+            if turn:  # the first one warms up
+                seconds[name].append(time.perf_counter() - began)
+    off = float((results["here"] - results["diffusers"]).abs().max())
+    middle = {name: statistics.median(times) for name, times in seconds.items()}
+    reason = f"{steps} steps: here {middle['here']:.3f} s, diffusers {middle['diffusers']:.3f} s, differ by {off:.1e}"
+    return Result(OK if off <= TOLERANCE else FAILED, reason, values={**middle, "difference": off, "steps": steps})

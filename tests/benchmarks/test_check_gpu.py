@@ -1,0 +1,146 @@
+"""The GPU check: its table survives a cut, a step costs itself alone, and the steps run on the CPU at tiny size."""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import check_gpu
+import psutil
+import pytest
+from check_gpu import Summary, install_wheels, run_step
+from gpu_steps import ABSENT, CUT, FAILED, OK, TIMEOUT, Result
+from gpu_steps.plan import STEPS, Step
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def options(tmp_path):
+    for name in ("logs", "steps"):
+        (tmp_path / name).mkdir()
+    return argparse.Namespace(out=tmp_path, device="cpu")
+
+
+def start(out: Path, *arguments: str) -> subprocess.Popen:
+    command = ["bash", "scripts/check_gpu.sh", "--device", "cpu", "--out", str(out), *arguments]
+    env = os.environ | {"PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=ROOT, env=env, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+
+
+def content(out: Path) -> dict:
+    return json.loads((out / "summary.json").read_text())["steps"]
+
+
+def test_a_step_costs_itself_alone(options):
+    missing = run_step(Step("machine", 60, "machine", "describe", ("no_such_package",)), options, 60, sys.executable)
+    assert (missing.status, missing.reason) == (ABSENT, "no_such_package not installed")
+    late = run_step(Step("machine", 60, "machine", "describe"), options, 0.2, sys.executable)
+    assert late.status == TIMEOUT
+    assert late.reason.startswith("stopped after 0 s; machine.log: ")
+    broken = run_step(Step("no such step", 60, "machine", "describe"), options, 60, sys.executable)
+    assert broken.status == FAILED
+    assert broken.reason.startswith("status 1; no-such-step.log: ValueError")
+
+
+def test_the_steps_are_there_and_have_names_of_their_own():
+    assert len({check_gpu._slug(step.name) for step in STEPS}) == len(STEPS)
+    for step in STEPS:
+        path = ROOT / "scripts/gpu_steps" / f"{step.module}.py"
+        assert f"def {step.function}(settings: Settings" in path.read_text(), step.name
+
+
+def test_the_table_survives_a_kill_and_the_same_command_goes_on(tmp_path):
+    run = start(tmp_path, "--only", "machine", "casting")
+    while not (tmp_path / "summary.json").exists() or "casting" not in content(tmp_path):
+        assert run.poll() is None, run.stderr.read()
+        time.sleep(0.02)
+    children = psutil.Process(run.pid).children(recursive=True)
+    for process in [psutil.Process(run.pid), *children]:  # the runner first: it has no time to write anything
+        process.send_signal(signal.SIGKILL)
+    run.wait()
+    results = content(tmp_path)
+    assert results["machine"]["status"] == OK
+    assert results["casting"]["status"] == CUT
+    assert "| casting | cut | 0 | was running when this run was cut off |" in (tmp_path / "summary.md").read_text()
+
+    again = start(tmp_path, "--minutes", "0.001")
+    out, err = again.communicate(timeout=300)
+    assert again.returncode == 0, err
+    assert "machine: ok before, kept\n" in out
+    assert content(tmp_path)["casting"]["status"] == "no time"
+    assert content(tmp_path)["Blender"]["reason"] == "0.001 minutes were over"
+    assert list(content(tmp_path))[:2] == ["machine", "casting"]
+
+
+def test_results_of_another_device_are_not_mixed_in(tmp_path):
+    Summary(tmp_path, "cuda", {}).put("machine", Result(OK, "a card"))
+    with pytest.raises(SystemExit, match=r"results of --device cuda, this is cpu; another --out"):
+        Summary.open(tmp_path, "cpu")
+
+
+def test_training_is_measured_and_its_loss_compared(tmp_path):
+    """Three steps on the CPU; what needs a GPU is absent with the trainer's own words."""
+    names = ["loss diffusion on the CPU", "train diffusion fp32", "train diffusion tf32"]
+    run = start(tmp_path, "--only", *names)
+    out, err = run.communicate(timeout=900)
+    assert run.returncode == 0, out + err
+    loss, fp32, tf32 = (content(tmp_path)[name] for name in names)
+    assert fp32["values"]["loss_difference"] < 1e-6
+    assert fp32["values"]["loss"] == pytest.approx(loss["values"]["loss"])
+    assert fp32["values"]["samples_a_second"] > 0
+    assert fp32["values"]["peak_gib"] > 0.1
+    assert len(fp32["values"]["losses"]) == 2
+    assert tf32["status"] == ABSENT
+    assert tf32["reason"].startswith("refused on the CPU: train.tf32 needs a CUDA device")
+    table = (tmp_path / "summary.md").read_text()
+    assert "| training step | batch | samples/s | peak memory, GiB | loss, difference from the CPU's |" in table
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--only", "nothing"], "--only nothing: expected some of: machine, "),
+        (["--minutes", "0"], "--minutes 0: expected more than 0"),
+        (["--wheels", "nowhere"], "--wheels nowhere: no such folder"),
+    ],
+)
+def test_a_mistake_ends_at_once(arguments, message, capsys):
+    with pytest.raises(SystemExit) as ended:
+        check_gpu.main(arguments)
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def write_wheel(folder: Path, name: str, version: str = "1.0", text: str = "") -> None:
+    info = f"{name}-{version}.dist-info"
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
+        wheel.writestr(f"{name}.py", text)
+        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", "")
+
+
+def test_wheels_are_installed_beside_what_is_there(tmp_path, options):
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    write_wheel(folder, "made_up_package", text="value = 5\n")
+    write_wheel(folder, "torch", "0.1")  # never: the machine's own belongs to its GPU
+    (folder / "broken_package-1.0-py3-none-any.whl").write_bytes(b"no zip file")
+    python, lines = install_wheels(folder, tmp_path)
+    code = "import made_up_package, torch, numpy; print(made_up_package.value, torch.__version__)"
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
+    import torch
+
+    assert done.stdout.split() == ["5", torch.__version__]
+    text = "\n".join(lines)
+    assert "torch-0.1-py3-none-any.whl: left out, this machine's own is used" in text
+    assert "broken_package-1.0-py3-none-any.whl: not installed (" in text
+    assert check_gpu._has(python, "made_up_package")
+    assert not check_gpu._has(sys.executable, "made_up_package")

@@ -1,0 +1,581 @@
+"""The demo in a browser: a picture becomes a mesh that can be turned, nothing comes from elsewhere, mistakes are told.
+
+    XRAY_DEMO_PICTURE=docs/demo.png pytest tests/test_demo.py
+
+also writes the picture of the page that the README shows, with the model's own number of steps.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from helpers.chromium import BROWSER, PATIENCE_S, Chromium
+from PIL import Image
+
+import demo
+from xray.common.cli import BAD_INPUT
+from xray.common.errors import InputError
+from xray.demo.limits import Limits
+from xray.demo.server import free_port, serving
+from xray.demo.session import KEPT, DemoJobs
+from xray.demo.uploads import BoundedUploads
+from xray.inference.photo import CutOut
+
+ROOT = Path(__file__).parents[2]
+PICTURE = ROOT / "example" / "pictures" / "mug.png"
+README_PICTURE = os.environ.get("XRAY_DEMO_PICTURE")
+STEPS = None if README_PICTURE else 2
+"""Of sampling; None for the model's own number, so that the README shows what a visitor sees."""
+
+WATCHED = """
+import os, runpy, sys
+
+def watch(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo"):
+        sys.stderr.write(f"asked for {arguments[1:] if event == 'socket.connect' else arguments[:2]}\\n")
+
+sys.addaudithook(watch)
+entry, *sys.argv[1:] = sys.argv[1:]
+sys.path[0] = os.path.dirname(entry)
+runpy.run_path(entry, run_name="__main__")
+"""
+"""Runs an entry and writes down every address that its process speaks to."""
+
+
+class Server:
+    """`python demo.py` in a process of its own, in a folder that is not the repository's."""
+
+    def __init__(self, folder: Path, *flags: str) -> None:
+        self.log = folder / "demo.log"
+        command = [sys.executable, "-c", WATCHED, str(ROOT / "demo.py"), "--port", "0", "--device", "cpu", *flags]
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+
+    def address(self, timeout_s: float = PATIENCE_S) -> str:
+        """Where it serves, as it says itself."""
+        end = time.monotonic() + timeout_s
+        while not (found := re.search(r"^open (\S+)/ ", self.log.read_text(), re.MULTILINE)):
+            assert self.process.poll() is None, self.log.read_text()[-3000:]
+            assert time.monotonic() < end, self.log.read_text()[-3000:]
+            time.sleep(0.1)
+        return found[1]
+
+    def example(self) -> dict:
+        """The first example as the page has it: a file in the server's own folder."""
+        components = json.loads(ask(f"{self.address()}/config")[1])["components"]
+        (gallery,) = (one for one in components if one["type"] == "gallery")
+        return gallery["props"]["value"][0]["image"]
+
+    def folder(self) -> Path:
+        """Where uploads and results are."""
+        return next(path for path in Path(self.example()["path"]).parents if path.name.startswith("xray-demo-"))
+
+    def foreign(self) -> list[str]:
+        """Lines about addresses that are not of this machine."""
+        lines = [line for line in self.log.read_text().splitlines() if line.startswith("asked for")]
+        assert lines
+        return [line for line in lines if "127.0.0.1" not in line]
+
+
+@pytest.fixture(scope="module")
+def inferred(tmp_path_factory):
+    """What infer.py writes for the picture, started first so that both load their networks at once."""
+    output = tmp_path_factory.mktemp("infer")
+    flags = ["--image", str(PICTURE), "--output", str(output), "--seed", "3", "--device", "cpu"]
+    flags += ["--steps", str(STEPS)] if STEPS else []
+    process = subprocess.Popen([sys.executable, str(ROOT / "infer.py"), *flags], cwd=output, stderr=subprocess.DEVNULL)
+
+    def wait() -> Path:
+        assert process.wait(PATIENCE_S) == 0
+        return output
+
+    return wait
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, inferred):
+    running = Server(tmp_path_factory.mktemp("demo"), "--upload_mb", "2", "--queue", "2")
+    yield running
+    folder = running.folder()
+    assert folder.is_dir()
+    running.process.terminate()
+    running.process.wait(PATIENCE_S)
+    assert not folder.exists()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory, server):
+    if BROWSER is None:
+        pytest.skip("no Chromium on this machine (apt-get install chromium)")
+    with Chromium(tmp_path_factory.mktemp("browser")) as page:
+        page.open(server.address())
+        page.wait("document.querySelector('#make')")
+        yield page
+
+
+def box_of(page: Chromium, selector: str) -> dict:
+    """Place and size of an element in the window."""
+    return page.value(f"document.querySelector({selector!r}).getBoundingClientRect().toJSON()")
+
+
+def picture_of(page: Chromium, selector: str) -> np.ndarray:
+    """(H, W, 3) what an element of the page looks like."""
+    box = box_of(page, selector)
+    clip = {key: box[key] for key in ("x", "y", "width", "height")}
+    return np.asarray(Image.open(io.BytesIO(page.screenshot(clip))).convert("RGB")).astype(int)
+
+
+def drawn(page: Chromium, selector: str) -> float:
+    """Share of an element's pixels that are not white, the lower half alone: labels are above."""
+    pixels = picture_of(page, selector)
+    return float((pixels[len(pixels) // 2 :].min(-1) < 200).mean())
+
+
+def until(true, timeout_s: float = PATIENCE_S) -> None:
+    end = time.monotonic() + timeout_s
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.3)
+
+
+def assert_turns(page: Chromium, selector: str) -> None:
+    """A view comes to rest, and turns when it is dragged."""
+    until(lambda: (picture_of(page, selector) == picture_of(page, selector)).all())
+    before, box = picture_of(page, selector), box_of(page, selector)
+
+    def turned() -> bool:
+        page.drag(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, 60)
+        return bool((picture_of(page, selector) != before).mean() > 0.01)
+
+    until(turned)
+
+
+def take_away(page: Chromium) -> None:
+    page.value("document.querySelector('#picture button[aria-label=\"Remove Image\"]')?.click()")
+    page.wait("!document.querySelector('#picture img')")
+
+
+def give(page: Chromium, path: Path) -> None:
+    """Upload a picture in the place of the one that is there."""
+    shown = f"document.querySelector('#picture img')?.src.endsWith('/{path.name}')"
+
+    def there() -> bool:
+        # Again where the page has made its field anew since.
+        page.choose_file("#picture input[type=file]", path)
+        end = time.monotonic() + 5
+        while not page.value(f"Boolean({shown})"):
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.05)
+        return True
+
+    until(there)
+
+
+def set_number(page: Chromium, field: str, value: int) -> None:
+    """Type into a field of numbers."""
+    page.value(f"""(field => {{
+      Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value').set.call(field, {value});
+      for (const kind of ['input', 'change', 'blur']) field.dispatchEvent(new Event(kind, {{bubbles: true}}));
+    }})(document.querySelector({field!r}))""")
+
+
+def test_a_picture_becomes_a_mesh_in_the_browser(browser, inferred, server):
+    give(browser, PICTURE)
+    browser.click("#settings button")
+    browser.wait("document.querySelector('#settings input[type=number]')")
+    set_number(browser, "[aria-label=Seed]", 3)
+    if STEPS:
+        set_number(browser, "#steps input[type=number]", STEPS)
+    browser.click("#make")
+    browser.wait("document.querySelector('#npz').disabled")
+    browser.wait("!document.querySelector('#npz').disabled")
+    browser.wait("document.querySelector('#mesh canvas')")
+    until(lambda: drawn(browser, "#mesh") > 0.05)
+    until(lambda: drawn(browser, "#points iframe") > 0.02)
+    for stage in ("cut-out", "X-Ray", "more rays", "points", "layers", "mesh", "files", "all"):
+        assert re.search(rf"^{stage}\s+\d+\.\d\d$", browser.text(), re.MULTILINE), browser.text()
+    assert browser.value("document.querySelector('#layers img').naturalWidth") > 500
+    assert browser.value("document.querySelector('#cutout img').naturalWidth") > 50
+    for selector in ("#mesh canvas", "#points iframe"):
+        assert_turns(browser, selector)
+    output = inferred()
+    for kind, name in (("npz", "mug_xray.npz"), ("ply", "mug_points.ply"), ("glb", "mug.glb")):
+        browser.click(f"#{kind}")
+        assert browser.downloaded(name) == (output / name).read_bytes(), name
+    if README_PICTURE:
+        browser.value("document.querySelector('#settings button').click(), scrollTo(0, 0)")
+        time.sleep(1)
+        height = box_of(browser, "#layers")["bottom"] + 10
+        shown = browser.screenshot({"x": 0, "y": 0, "width": 1280, "height": height}, beyond=True)
+        few = Image.open(io.BytesIO(shown)).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+        few.save(ROOT / README_PICTURE, optimize=True)
+
+
+def test_several_shapes_and_a_page_loaded_again_in_the_middle(browser, tmp_path):
+    """The work goes on, and the new page shows it; then each of the shapes can be looked at."""
+    give(browser, PICTURE)
+    if not browser.value("Boolean(document.querySelector('#count input[type=number]'))"):
+        browser.click("#settings button")
+        browser.wait("document.querySelector('#count input[type=number]')")
+    set_number(browser, "#count input[type=number]", 2)
+    browser.click("#make")
+    browser.wait("document.querySelector('#npz').disabled")
+    browser.wait("document.querySelector('#cutout img')")
+    browser.send("Page.reload")
+    browser.wait("document.readyState === 'complete' && document.querySelector('#make')")
+    browser.wait("document.querySelector('#picture img')?.src.includes('mug.png')")
+    browser.wait("document.querySelector('#layers img')?.src.includes('mug_sample2')")
+    browser.wait("document.querySelector('#shape')?.innerText.includes('Shape 2 of 2')")
+    browser.wait("!document.querySelector('#npz').disabled")
+    set_number(browser, "#shape input[type=number]", 1)
+    browser.wait("document.querySelector('#layers img')?.src.includes('mug_sample1')")
+    browser.wait("document.querySelector('#shape').innerText.includes('Shape 1 of 2')")
+    until(lambda: drawn(browser, "#mesh") > 0.05)
+
+
+def test_every_part_has_a_name_and_is_reached_by_the_keyboard(browser):
+    """What a screen reader says: pictures, buttons, fields and canvases have words; nothing needs a mouse."""
+    nameless = """Array.from(document.querySelectorAll('img, button, input, canvas, iframe')).filter(part => {
+      const box = part.getBoundingClientRect();
+      if (!box.width || !box.height) return false;
+      const words = [part.alt, part.title, part.getAttribute('aria-label'), part.innerText];
+      words.push(part.labels?.[0]?.innerText, part.querySelector('img')?.alt);
+      return !words.some(one => one && one.trim());
+    }).map(part => part.outerHTML.slice(0, 160))"""
+    assert browser.value(nameless) == []
+    assert browser.value("document.documentElement.lang") == "en"
+    assert browser.value("document.querySelector('#mesh canvas').tabIndex") == 0
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_page_fits_a_phone_and_a_desk(browser, tmp_path, width):
+    """No scrolling sideways. XRAY_DEMO_SHOTS=folder keeps the pictures to look at."""
+    browser.send("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 640)
+    try:
+        browser.wait(f"innerWidth === {width}")
+        assert browser.value("document.documentElement.scrollWidth") <= width
+        wide = """Array.from(document.querySelectorAll('button, img, canvas, iframe, input, .block')).filter(part => {
+          const box = part.getBoundingClientRect();
+          return box.width && box.right > innerWidth + 1 && !part.closest('.strip');
+        }).map(part => part.outerHTML.slice(0, 120))"""
+        assert browser.value(wide) == []
+        height = browser.value("document.documentElement.scrollHeight")
+        shot = browser.screenshot({"x": 0, "y": 0, "width": width, "height": height}, beyond=True)
+        folder = Path(os.environ.get("XRAY_DEMO_SHOTS", tmp_path))
+        (folder / f"demo_{width}.png").write_bytes(shot)
+        assert Image.open(io.BytesIO(shot)).width == width
+    finally:
+        browser.send("Emulation.clearDeviceMetricsOverride")
+
+
+def test_an_example_is_chosen_by_a_click(browser):
+    take_away(browser)
+    browser.click("#examples img")
+    browser.wait("document.querySelector('#picture img')")
+    assert "/bottle.png" in browser.value("document.querySelector('#picture img').src")
+
+
+def blank(path: Path) -> None:
+    Image.new("RGB", (200, 100), "white").save(path)
+
+
+def broken(path: Path) -> None:
+    path.write_bytes(PICTURE.read_bytes()[:2000])
+
+
+def nothing(path: Path) -> None:
+    path.write_bytes(b"no picture at all")
+
+
+def huge(path: Path) -> None:
+    Image.new("1", (10_000, 6_000)).save(path)
+
+
+def small(path: Path) -> None:
+    Image.new("RGB", (16, 100), "white").save(path)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (blank, "no object in the picture"),
+        (broken, "broken.png: not readable as a picture"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_picture_that_cannot_be_used_is_told_in_one_line(browser, tmp_path, make, said):
+    path = tmp_path / f"{make.__name__}.png"
+    make(path)
+    give(browser, path)
+    browser.click("#make")
+    browser.wait(f"document.body.innerText.includes({said!r})")
+    assert "Traceback" not in browser.text()
+    assert str(ROOT) not in browser.text()
+    browser.value("document.querySelectorAll('.toast-close').forEach(button => button.click())")
+    browser.wait(f"!document.body.innerText.includes({said!r})")
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (nothing, "nothing.png: not a picture that can be read"),
+        (huge, "huge.png: 10000 x 6000 pixels, too large: expected at most 50 megapixels"),
+        (small, "small.png: 16 x 100 pixels, too small: expected at least 32 on each side"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_file_that_is_no_usable_picture_is_not_taken(browser, server, tmp_path, make, said):
+    path = tmp_path / f"{make.__name__}.png"
+    make(path)
+    take_away(browser)
+
+    def refused() -> bool:
+        browser.choose_file("#picture input[type=file]", path)
+        return said in browser.text()
+
+    until(refused)
+    assert not browser.value("Boolean(document.querySelector('#picture img'))")
+    assert not list(server.folder().rglob(path.name))
+    browser.value("document.querySelectorAll('.toast-close').forEach(button => button.click())")
+
+
+def test_a_picture_without_a_plain_background_is_used_with_a_warning(browser, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.jpg")
+    give(browser, tmp_path / "noise.jpg")
+    browser.click("#make")
+    browser.wait("document.body.innerText.includes('background is not plain')")
+    browser.wait("document.querySelector('#layers img')?.src.includes('noise_layers')")
+    browser.wait("!document.querySelector('#npz').disabled")
+
+
+def test_no_picture_and_a_file_beyond_the_limit_are_told_too(browser, tmp_path):
+    take_away(browser)
+    browser.click("#make")
+    browser.wait("document.body.innerText.includes('choose a picture first')")
+    noise = np.random.default_rng(0).integers(0, 255, (1000, 1000, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+
+    def refused() -> bool:
+        browser.choose_file("#picture input[type=file]", tmp_path / "noise.png")
+        return "exceed the maximum allowed size of 2" in browser.text()
+
+    until(refused)
+    assert not browser.value("Boolean(document.querySelector('#picture img'))")
+
+
+def upload(address: str, content: bytes, name: str = "a.png") -> tuple[int, str]:
+    """Send a file as the page does, without the page."""
+    part = b'--x\r\ncontent-disposition: form-data; name="files"; filename="%s"\r\n\r\n%s\r\n--x--\r\n'
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    request = urllib.request.Request(f"{address}/gradio_api/upload", part % (name.encode(), content), headers)
+    return status_and_content(request)
+
+
+def test_the_server_itself_refuses_a_file_beyond_the_limit(server):
+    for content, expected in ((PICTURE.read_bytes(), 200), (bytes(1000), 415), (bytes(3_000_000), 413)):
+        assert upload(server.address(), content)[0] == expected
+
+
+def test_nothing_was_fetched_from_outside(browser, server):
+    address = server.address()
+    assert len(browser.requests) > 50
+    local = (address, address.replace("http", "ws"), "data:", "blob:", "about:srcdoc")
+    assert [one for one in browser.requests if not one.startswith(local)] == []
+    assert server.foreign() == []
+
+
+def status_and_content(request: urllib.request.Request) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
+            return answer.status, answer.read().decode(errors="replace")
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode(errors="replace")
+
+
+def ask(address: str, body: dict | None = None) -> tuple[int, str]:
+    """Status and content of an answer; the path is sent as it is."""
+    data = None if body is None else json.dumps(body).encode()
+    return status_and_content(urllib.request.Request(address, data, {"content-type": "application/json"}))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/gradio_api/file=/etc/passwd",
+        "/gradio_api/file=../../../../../../etc/passwd",
+        "/gradio_api/file=%2Fetc%2Fpasswd",
+        "/gradio_api/file={examples}/../../README.md",
+        "/gradio_api/file={examples}/../shapes.py",
+        "/gradio_api/file={root}/demo.py",
+        "/gradio_api/file=file:///etc/passwd",
+        "/gradio_api/file=http://pictures.invalid/a.png",
+        "/gradio_api/file=HTTPS://pictures.invalid/a.png",
+        "/gradio_api/proxy=http://pictures.invalid/a.png",
+        "/static/../../../../etc/passwd",
+        "/assets/%2e%2e/%2e%2e/%2e%2e/package.json",
+        "/theme.css/../../etc/passwd",
+    ],
+)
+def test_nothing_outside_the_folder_is_served(server, path):
+    path = path.format(examples=ROOT / "example" / "pictures", root=ROOT)
+    status, content = ask(server.address() + path)
+    assert status in (403, 404), content
+    assert "root:" not in content
+    assert server.foreign() == []
+    assert ask(f"{server.address()}/gradio_api/file={PICTURE}")[0] == 200
+
+
+def join(server: Server, picture: dict, session: str, seed: int = 0) -> tuple[int, str]:
+    """Ask for a picture's mesh as the page does, without the page."""
+    config = json.loads(ask(f"{server.address()}/config")[1])
+    number = max(range(len(config["dependencies"])), key=lambda one: len(config["dependencies"][one]["inputs"]))
+    body = {"data": [picture, 2, *GUIDANCE, seed, "rays", 1, "auto"], "fn_index": number, "session_hash": session}
+    return ask(f"{server.address()}/gradio_api/queue/join", body)
+
+
+GUIDANCE = (1, 1)
+"""Of the first and the last layer."""
+
+
+def outcome(server: Server, session: str) -> str:
+    """All messages of a session until it is done."""
+    address = f"{server.address()}/gradio_api/queue/data?session_hash={session}"
+    with urllib.request.urlopen(address, timeout=PATIENCE_S) as stream:
+        return stream.read().decode()
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "{root}/README.md", "http://pictures.invalid/a.png"])
+def test_a_form_cannot_name_files_of_the_server_or_addresses(server, path):
+    file = {"path": path.format(root=ROOT), "orig_name": "a.png", "meta": {"_type": "gradio.FileData"}}
+    session = f"s{len(path)}"
+    assert join(server, file, session)[0] == 200
+    messages = outcome(server, session)
+    assert '"success":false' in messages
+    assert '"path"' not in messages
+    assert server.foreign() == []
+
+
+def test_two_visitors_at_once_get_each_their_own(server):
+    """Both asked before either is done; other seeds, other results, each in a folder of its own."""
+    for number in (1, 2):
+        assert join(server, server.example(), f"visitor{number}", seed=number)[0] == 200
+    with ThreadPoolExecutor(2) as both:
+        told = list(both.map(lambda number: outcome(server, f"visitor{number}"), (1, 2)))
+    files = []
+    for messages in told:
+        assert '"success":true' in messages
+        (path,) = set(re.findall(r'"path":"([^"]*_xray\.npz)"', messages))
+        files.append(Path(path))
+    assert files[0].parent != files[1].parent
+    assert files[0].read_bytes() != files[1].read_bytes()
+
+
+def test_the_queue_is_bounded(server):
+    """One request at a time, two that wait: of many at once some are told to come again."""
+    answers = [join(server, server.example(), f"q{number}") for number in range(8)]
+    assert {status for status, _ in answers} == {200, 503}
+    assert "full" in next(content for status, content in answers if status == 503)
+
+
+@pytest.fixture
+def page_server(tmp_path, monkeypatch):
+    """The page's real server with small limits below a root path; what would make shapes is left out."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "")
+    sample = SimpleNamespace(steps=2, guidance_min=1, guidance_max=1)
+    maker = SimpleNamespace(first=SimpleNamespace(training=SimpleNamespace(sample=sample)), cutout=CutOut())
+    limits = Limits(upload_mb=1, visitor_mb=2, folder_mb=3)
+    with serving(maker, "127.0.0.1", free_port("127.0.0.1", 0), limits, "/xray") as address:
+        yield address.split("/xray")[0].rstrip("/")
+
+
+@pytest.mark.parametrize("prefix", ["", "/xray", "/xray/xray"])
+@pytest.mark.parametrize("path", ["/gradio_api/file=http://127.0.0.1:9/a", "/gradio_api/proxy=http://127.0.0.1:9/a"])
+def test_a_root_path_does_not_lead_around_the_guard(page_server, prefix, path):
+    assert ask(page_server + prefix + path) == (403, "only files of this page")
+
+
+def test_uploads_are_bounded_in_kind_and_for_a_visitor(page_server):
+    noise = np.random.default_rng(0).integers(0, 255, (500, 450, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, "PNG")
+    good = file.getvalue()
+    assert 600_000 < len(good) < 900_000
+    answers = [upload(page_server, good, f"{number}.png")[0] for number in range(4)]
+    assert answers == [200, 200, 429, 429]
+    assert upload(page_server, bytes(1000), "noise.png")[0] == 415
+    assert upload(page_server, b"%!PS-Adobe-3.0", "a.eps")[0] == 415
+    assert upload(page_server, bytes(1_200_000), "large.png")[0] == 413
+
+
+def test_uploads_are_bounded_for_all_together(tmp_path):
+    (tmp_path / "old.bin").write_bytes(bytes(900_000))
+    bounded = BoundedUploads(None, tmp_path, Limits(folder_mb=1))
+    scope = {"type": "http", "method": "POST", "path": "/gradio_api/upload", "client": ("a", 1)}
+    for length, status in ((b"50000", None), (b"200000", 507), (b"", 411)):
+        answer = bounded._refuse(scope, int(length) if length else None)
+        assert (answer and answer.status_code) == status
+
+
+@pytest.fixture
+def jobs(tmp_path) -> DemoJobs:
+    return DemoJobs(None, tmp_path / "folder", Limits(keep_minutes=1, steps=10))
+
+
+@pytest.mark.parametrize(
+    "values", [(0, 1, 1, 0, "rays"), (11, 1, 1, 0, "rays"), (2, float("nan"), 1, 0, "rays"), (2, 1, 99, 0, "rays"),
+               (2, 1, 1, -1, "rays"), (2, 1, 1, None, "rays"), ("2", 1, 1, 0, "rays"), (2, 1, 1, 0, "magic")],
+)  # fmt: skip
+def test_what_a_form_says_is_checked(jobs, values):
+    assert jobs.settings(2, 1, 3.5, 7, "rays").guidance == (1.0, 3.5)
+    with pytest.raises(InputError, match="expected"):
+        jobs.settings(*values)
+
+
+def test_old_results_are_removed_and_new_ones_kept(jobs):
+    old, new = jobs.results / "old", jobs.results / "new"
+    for folder in (old, new):
+        folder.mkdir()
+        (folder / "a.npz").touch()
+    os.utime(old, (time.time() - 90, time.time() - 90))
+    jobs.sweep()
+    assert [folder.name for folder in jobs.results.iterdir()] == ["new"]
+
+
+def test_only_the_last_works_stay_in_memory(jobs):
+    for number in range(KEPT + 3):
+        jobs._jobs[str(number)] = SimpleNamespace(done=number != 0)
+        jobs._forget()
+    assert list(jobs._jobs) == ["0", *(str(number) for number in range(3, KEPT + 3))]
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--root_path", "xray"], "root path xray"),
+        (["--device", "abacus"], "abacus"),
+        (["--model", "no/where"], "no/where"),
+        (["--upload_mb", "0"], "upload mb 0"),
+        (["--port", "70000"], "70000"),
+        (["--host", "203.0.113.1"], "203.0.113.1"),
+    ],
+)
+def test_flags_that_cannot_be_used_are_one_line(capsys, flags, said):
+    assert demo.main(flags) == BAD_INPUT
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1
+    assert said in errors[0]

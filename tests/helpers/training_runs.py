@@ -1,0 +1,111 @@
+"""Real trainings at tiny size, in this process or in others that can be launched, signalled and killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import torch
+from accelerate.state import AcceleratorState, GradientState
+from safetensors.torch import load_file
+
+from xray.common.cli import entry
+from xray.training.cli import train
+
+ROOT = Path(__file__).parents[2]
+PARTS = ("model.safetensors", "ema.safetensors", "optimizer.pt", "trainer.json")
+
+
+def arguments(stage: str, data: Path, output: Path, *overrides: str) -> list[str]:
+    """Command line of a training that takes a fraction of a second a step; later overrides win."""
+    size = 16 if stage == "upsampler" else 8
+    return [
+        "--config",
+        str(ROOT / "configs" / f"example_{stage}.yaml"),
+        f"data.root={data}",
+        f"output_dir={output}",
+        "data.image_size=64",
+        "data.eval_fraction=0",
+        "codec.miss=zero",
+        "loss.miss_weight=1",
+        "codec.layers=4",
+        f"codec.resolution={size}",
+        "model.factor=2",
+        "model.layers_per_block=1",
+        "model.block_out_channels=[32, 32]",
+        "model.num_attention_heads=[2, 2]",
+        "train.batch_size=1",
+        "train.trackers=[]",
+        *overrides,
+    ]
+
+
+def run(stage: str, data: Path, output: Path, *overrides: str) -> int:
+    """Train in this process; the exit status."""
+    AcceleratorState._reset_state(True)
+    GradientState._reset_state()
+    return entry(train)(stage, arguments(stage, data, output, *overrides))
+
+
+def launch(stage: str, data: Path, output: Path, *overrides: str, processes: int = 1, **options) -> subprocess.Popen:
+    """Train in another process, or in several under torchrun, with stderr in `output`.log."""
+    module = []
+    if processes > 1:
+        module = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    command = [sys.executable, *module, f"train_{stage}.py", *arguments(stage, data, output, *overrides)]
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    with output.with_suffix(".log").open("a") as log:
+        return subprocess.Popen(command, cwd=ROOT, env=env, stderr=log, stdout=log, start_new_session=True, **options)
+
+
+def wait_for(path: Path, process: subprocess.Popen, timeout_s: float = 600) -> None:
+    """Until `path` exists; the process must still be running then."""
+    end = time.monotonic() + timeout_s
+    while not path.exists():
+        assert process.poll() is None, f"ended with {process.returncode} before {path.name}"
+        assert time.monotonic() < end, f"{path.name} did not come"
+        time.sleep(0.002)
+
+
+def children(process: subprocess.Popen) -> list[psutil.Process]:
+    """Processes that it started itself."""
+    return psutil.Process(process.pid).children()
+
+
+def kill_all(process: subprocess.Popen) -> None:
+    """SIGKILL to the whole group, as a lost node would."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def contents(checkpoint: Path) -> dict[str, object]:
+    """Everything in a checkpoint that a run depends on, as tensors and text."""
+    model, ema = load_file(checkpoint / PARTS[0]), load_file(checkpoint / PARTS[1])
+    optimizer = torch.load(checkpoint / PARTS[2], weights_only=True)
+    states = {
+        f"optimizer.{i}.{name}": value for i, state in optimizer["state"].items() for name, value in state.items()
+    }
+    tensors = {f"model.{k}": v for k, v in model.items()} | {f"ema.{k}": v for k, v in ema.items()} | states
+    return tensors | {"groups": optimizer["param_groups"], "trainer": (checkpoint / PARTS[3]).read_text()}
+
+
+def assert_equal(first: Path, second: Path) -> None:
+    """Bit for bit: weights, average, optimizer, learning rate, progress."""
+    one, two = contents(first), contents(second)
+    assert one.keys() == two.keys()
+    different = [
+        name
+        for name, value in one.items()
+        if not (torch.equal(value, two[name]) if isinstance(value, torch.Tensor) else value == two[name])
+    ]
+    assert not different
+
+
+def last_line(capsys) -> str:
+    """Last line of stderr so far."""
+    return capsys.readouterr().err.strip().splitlines()[-1]

@@ -1,0 +1,59 @@
+"""Batches: their order, and samples that cannot be read."""
+
+import pytest
+import torch
+
+from xray.common.errors import InputError
+from xray.training.batches import BatchLoader, OrderedSamples, SampleNumbers
+
+
+class Numbered(torch.utils.data.Dataset):
+    """Items that hold their own index; some cannot be read."""
+
+    def __init__(self, size, bad=()):
+        self.size, self.bad = size, bad
+
+    def __len__(self):
+        return self.size
+
+    def __getitem__(self, index):
+        if index in self.bad:
+            raise InputError(f"xrays/a/{index:03d}.npz: cut short")
+        value = torch.full((1,), float(index))
+        return {"xray": value, "image": value, "object": "a", "view": f"{index:03d}"}
+
+
+def batches(dataset, on_error, workers=0, count=6):
+    samples = OrderedSamples(dataset, seed=1, on_error=on_error)
+    return samples, BatchLoader(samples, SampleNumbers(0, count, 2), workers, pin_memory=False)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_bad_sample_stops_the_run_with_its_own_line(workers):
+    _, loader = batches(Numbered(5, bad={3}), "stop", workers)
+    with pytest.raises(InputError) as caught:
+        list(loader)
+    assert str(caught.value) == "xrays/a/003.npz: cut short (data.on_error=skip leaves such samples out)"
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_the_next_readable_sample_takes_the_place_of_a_bad_one(workers, caplog):
+    bad = {1, 3}
+    samples, loader = batches(Numbered(5, bad), "skip", workers)
+    seen = list(loader)
+    assert all(batch["xray"].shape == (2, 1) for batch in seen)
+    assert [number for batch in seen for number in batch["numbers"]] == list(range(12))
+    read = [int(value) for batch in seen for value in batch["xray"].flatten()]
+    for number, index in enumerate(read):
+        order = [samples.index(number, skipped) for skipped in range(5)]
+        assert index == next(item for item in order if item not in bad)
+    for item in bad:  # named each time that its turn comes, in two epochs and two samples of a third
+        turns = [number for number in range(12) if samples.index(number) == item]
+        assert sum(f"xrays/a/{item:03d}.npz: cut short" in line for line in caplog.messages) >= len(turns) >= 2
+    assert loader.unreadable == len(caplog.messages)
+
+
+def test_samples_that_are_all_bad_end_the_run():
+    _, loader = batches(Numbered(3, bad={0, 1, 2}), "skip")
+    with pytest.raises(InputError, match=r"none of 3 samples can be read; the last one: xrays/a/00\d.npz: cut short"):
+        list(loader)

@@ -1,0 +1,57 @@
+"""What all commands share: their exit statuses, and one line on stderr for what went wrong."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable
+
+from .errors import InputError, RunError, Stopped
+from .files import NO_ROOM
+
+OK, STOPPED, BAD_INPUT, FAILURES = 0, 1, 2, 3
+"""Exit statuses: all done; a run that cannot go on; input that cannot be used; done, with failures recorded."""
+
+
+def entry(main: Callable[..., int | None]) -> Callable[..., int]:
+    """Wrap an entry's `main`: InputError becomes one line on stderr and status 2, without a traceback; a run that
+    cannot go on, as on a full disk, status 1."""
+
+    @functools.wraps(main)
+    def run(*args, **kwargs) -> int:
+        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+        try:
+            return main(*args, **kwargs) or OK
+        except InputError as error:
+            _say(f"error: {error}\n")
+            return BAD_INPUT
+        except RunError as error:
+            _say(f"error: {error}\n")
+            return STOPPED
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            _say(f"error: {error.filename or 'writing'}: {error.strerror}\n")
+            return STOPPED
+        except Stopped:
+            sys.stderr.write("stopped by SIGTERM\n")
+            return 143
+        except KeyboardInterrupt:
+            sys.stderr.write("interrupted\n")
+            return 130
+
+    return run
+
+
+SAME_ERROR_S = 15.0
+"""How long a launch's other processes leave the word to the first one. Most errors are every process's; the launcher
+ends the others as soon as one has ended."""
+
+
+def _say(line: str) -> None:
+    if os.environ.get("RANK", "0") != "0":
+        time.sleep(SAME_ERROR_S)
+    sys.stderr.write(line)

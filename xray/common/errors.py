@@ -1,0 +1,25 @@
+"""The exceptions that commands show as one line. Any other exception is a defect and keeps its traceback."""
+
+from __future__ import annotations
+
+LINE_BREAKS = {ord(letter): repr(letter)[1:-1] for letter in "\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"}
+"""What `str.splitlines` takes for the end of a line, apart from the one that messages of several lines have."""
+
+
+class InputError(ValueError):
+    """Input that cannot be used. The message is one line: the file, the value, what was expected.
+
+    Names of files may hold anything. Bytes that are not UTF-8, which Python keeps as half characters, could be neither
+    printed nor written to a record, and some characters would begin a new line there: both are escaped.
+    """
+
+    def __init__(self, message: object) -> None:
+        super().__init__(str(message).encode("utf-8", "backslashreplace").decode().translate(LINE_BREAKS))
+
+
+class RunError(RuntimeError):
+    """A run that cannot continue although its input is good: a full disk, a loss that is not finite, a lost worker."""
+
+
+class Stopped(KeyboardInterrupt):
+    """SIGTERM, by which clusters and service managers end a process, where `jobs.stop_on_sigterm` is in effect."""

@@ -1,0 +1,112 @@
+"""Files of the project: where the repository is, writing whole files or none, JSON."""
+
+from __future__ import annotations
+
+import codecs
+import errno
+import hashlib
+import json
+import os
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .errors import InputError
+
+LONGEST_NAME = 255
+"""Bytes of a file's name on the usual file systems."""
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""Errors of writing that the next file would meet too: a full disk, a used-up quota, a read-only file system."""
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """A temporary file beside `path` that takes its place only when the block ends well.
+
+    A reader, or a run that starts again after it was killed, sees the old file or the whole new one.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = partial_path(path)
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def partial_path(path: Path) -> Path:
+    """The file that this process writes in the place of `path`; its name is no longer than file systems take."""
+    stem, end = path.stem, f".partial-{os.getpid()}{path.suffix}"
+    if len(os.fsencode(f".{stem}{end}")) > LONGEST_NAME:
+        digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
+        stem = f"{stem[:40]}-{digest}"  # 40 letters are at most 160 bytes
+    return path.with_name(f".{stem}{end}")
+
+
+def as_text(name: str) -> str:
+    """A file name or message as text that can be encoded: bytes that are not UTF-8 as \\xe9, line breaks as \\n."""
+    text = name.encode("utf-8", "surrogateescape" if _is_escaped(name) else "backslashreplace")
+    text = text.decode("utf-8", "backslashreplace")
+    return "".join(repr(letter)[1:-1] if unicodedata.category(letter) == "Cc" else letter for letter in text)
+
+
+def _is_escaped(name: str) -> bool:
+    """Whether the surrogates of a text all stand for bytes, as those of file names do."""
+    return all(0xDC80 <= ord(letter) <= 0xDCFF for letter in name if 0xD800 <= ord(letter) <= 0xDFFF)
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Write JSON whole or not at all. Numbers that JSON lacks (NaN, infinity) are an error here."""
+    with atomic_path(path) as partial:
+        partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, whose mark it begins with
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+"""Byte order marks that editors and spreadsheets put before a text, and what follows them."""
+
+
+def read_text(path: str | Path) -> str:
+    """A text that people edit: UTF-8, or what its byte order mark says; line ends become \\n.
+
+    Raises:
+      InputError: no such file, not readable, another encoding (the line is named).
+    """
+    try:
+        content = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except OSError as error:
+        raise InputError(f"{path}: not readable ({error.strerror})") from None
+    mark, encoding = next((known for known in MARKS if content.startswith(known[0])), (b"", "utf-8"))
+    try:
+        text = content[len(mark) :].decode(encoding)
+    except UnicodeDecodeError as error:
+        line = content[: len(mark) + error.start].count(b"\n") + 1
+        raise InputError(f"{path}: line {line}: not {encoding.upper()}; save the file as UTF-8") from None
+    if "\0" in text:
+        raise InputError(f"{path}: UTF-16 without a byte order mark, or no text; save the file as UTF-8")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_json(path: Path) -> dict:
+    """A JSON object, or InputError naming the file."""
+    try:
+        content = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}: not readable as JSON ({str(error).splitlines()[0]})") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected a JSON object")
+    return content
+
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The repository, or the folder that the package is installed in."""

@@ -1,0 +1,1 @@
+"""The representation: camera, X-Ray, its file, model space, points."""

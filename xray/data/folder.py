@@ -1,0 +1,59 @@
+"""A data set as files: `images/<object>/<view>.png` and `xrays/<object>/<view>.npz`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..common.errors import InputError
+from ..core.camera import Camera, load_views
+from .manifest import MANIFEST, View, accepted_views, dataset_rows
+
+
+class Folder:
+    """The files of a data set in a folder; it has the methods of `shards.TarShards`.
+
+    Raises InputError where the folder is not there or is not a data set.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+        if not self.root.is_dir():
+            raise InputError(f"{self.root}: no such folder")
+
+    def views(self) -> tuple[list[View], int]:
+        """The accepted views, sorted, and the number of all: of the manifest, or of the files where there is none."""
+        path = self.root / MANIFEST
+        if path.is_file():
+            return accepted_views(path)
+        rows = dataset_rows(self.root)
+        return [View(row.object, row.view) for row in rows if row.accepted], len(rows)
+
+    def picture(self, object_id: str, view: str) -> tuple[Path, str]:
+        """The source that `images.load_rgba` reads, and its name in errors."""
+        path = self.root / "images" / object_id / f"{view}.png"
+        return path, str(path)
+
+    def xray(self, object_id: str, view: str) -> tuple[Path, str]:
+        """The source that `storage.load_sparse` reads, and its name in errors."""
+        path = self.root / "xrays" / object_id / f"{view}.npz"
+        return path, str(path)
+
+    def has_cameras(self, object_id: str) -> bool:
+        """Whether the object has a `transforms.json`."""
+        return self._views(object_id).is_file()
+
+    def camera(self, object_id: str, view: str, resolution: int) -> Camera:
+        """From the object's `transforms.json`; the default lens at the origin where there is none.
+
+        Raises InputError where that file exists without the view.
+        """
+        path = self._views(object_id)
+        if not self.has_cameras(object_id):
+            return Camera(resolution, resolution)
+        views = load_views(path)
+        if view not in views.stems:
+            raise InputError(f"{path}: no frame of view {view}")
+        return views.camera(views.stems.index(view), resolution)
+
+    def _views(self, object_id: str) -> Path:
+        return self.root / "images" / object_id / "transforms.json"

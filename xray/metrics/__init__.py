@@ -1,0 +1,1 @@
+"""Scores of point clouds and layers."""

@@ -1,0 +1,188 @@
+"""The video U-Net over patches of rays, which reads the picture's own pixels instead of encoders' outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from einops import rearrange
+from scipy import ndimage
+from torch import nn
+from torch.nn import functional as F
+
+from ..core.codec import MODEL_CHANNELS
+from .conditioner import LATENT_CHANNELS
+from .unet import UNetShape, make_unet
+
+PICTURE_CHANNELS = 4
+"""Red, green, blue over the background, and alpha; each in [-1, 1]."""
+
+PLACE_CHANNELS = 3
+"""Layer, column and row, each in [-1, 1]."""
+
+DISTANCE_SCALE = 4.0
+"""A silhouette as wide as half of the picture has a distance of 1 in its middle."""
+
+
+class PatchUNet(ModelMixin, ConfigMixin):
+    """A `UNetSpatioTemporalConditionModel` that reads and writes patches of rays as channels.
+
+    A diffusers model, so that a pipeline can save it and load it. Its grid has `patch` times fewer rows and columns
+    than the X-Ray has rays.
+
+    Args:
+      block_out_channels to low_res: see `unet.UNetShape`; layers of the X-Ray.
+      patch: rays on each side of a patch.
+      picture_patch: pixels of the picture on each side of a patch; 0 for a VAE's latent in place of pixels.
+      picture_width: channels that two learned convolutions make of the pixels.
+      silhouette_distance: the picture has a fifth channel, `silhouette_distance`.
+      place: layer, column and row are input channels.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        block_out_channels: Sequence[int],
+        num_attention_heads: Sequence[int],
+        layers_per_block: int,
+        transformer_layers_per_block: int,
+        cross_attention_dim: int,
+        addition_time_embed_dim: int,
+        layers: int,
+        attention: Sequence[bool] = (),
+        low_res: bool = False,
+        patch: int = 1,
+        picture_patch: int = 0,
+        picture_width: int = 64,
+        silhouette_distance: bool = False,
+        place: bool = False,
+    ):
+        super().__init__()
+        rays = MODEL_CHANNELS * patch**2
+        known = picture_width if picture_patch else LATENT_CHANNELS
+        shape = UNetShape(
+            block_out_channels=block_out_channels,
+            num_attention_heads=num_attention_heads,
+            layers_per_block=layers_per_block,
+            transformer_layers_per_block=transformer_layers_per_block,
+            cross_attention_dim=cross_attention_dim,
+            addition_time_embed_dim=addition_time_embed_dim,
+            layers=layers,
+            low_res=low_res,
+            attention=tuple(attention),
+        )
+        inputs = rays * (2 if low_res else 1) + known + (PLACE_CHANNELS if place else 0)
+        self.unet = make_unet(shape, inputs, rays)
+        if picture_patch:
+            channels = (PICTURE_CHANNELS + silhouette_distance) * picture_patch**2
+            self.read_picture = nn.Sequential(
+                nn.Conv2d(channels, picture_width, 3, padding=1),
+                nn.SiLU(),
+                nn.Conv2d(picture_width, picture_width, 3, padding=1),
+            )
+            self.summarise = nn.Linear(picture_width, cross_attention_dim)
+
+    def forward(
+        self,
+        rays: torch.Tensor,
+        c_noise: torch.Tensor,
+        latent: torch.Tensor | None,
+        picture: torch.Tensor | None,
+        embedding: torch.Tensor | None,
+        added_time_ids: torch.Tensor,
+    ) -> torch.Tensor:
+        """(B, L, 8, h, w) output of the network.
+
+        Args:
+          rays: (B, L, 8 or 16, h, w) noisy X-Ray and, where there is one, the low-res X-Ray at its size.
+          c_noise: (B,).
+          latent: (B, 4, ., .) of the VAE, or None; picture: (B, 4 or 5, S, S) as `picture_channels`, or None.
+          embedding: (B, 1, D) of the image; None with a picture, whose own summary takes its place.
+        """
+        config = self.config
+        layers = rays.shape[1]
+        x = rearrange(rays, "b l c (h p) (w q) -> b l (c p q) h w", p=config.patch, q=config.patch)
+        if config.picture_patch:
+            known = self.read_picture(F.pixel_unshuffle(picture, config.picture_patch))
+            embedding = self.summarise(known.mean((-2, -1)))[:, None]
+        else:
+            known = latent
+            if known.shape[-2:] != x.shape[-2:]:
+                known = F.interpolate(known, x.shape[-2:], mode="bilinear")
+        channels = [x, known[:, None].expand(-1, layers, -1, -1, -1)]
+        if config.place:
+            channels.append(places(layers, *x.shape[-2:], x).expand(len(x), -1, -1, -1, -1))
+        x = self.unet(
+            torch.cat(channels, dim=2),
+            c_noise,
+            encoder_hidden_states=embedding,
+            added_time_ids=added_time_ids,
+            return_dict=False,
+        )[0]
+        return rearrange(x, "b l (c p q) h w -> b l c (h p) (w q)", p=config.patch, q=config.patch)
+
+
+def places(layers: int, height: int, width: int, like: torch.Tensor) -> torch.Tensor:
+    """(L, 3, h, w): layer, column and row of every value, each from -1 to 1."""
+    layer, row, column = (
+        torch.linspace(-1, 1, n, dtype=like.dtype, device=like.device) for n in (layers, height, width)
+    )
+    shape = (layers, height, width)
+    return torch.stack([layer[:, None, None].expand(shape), column.expand(shape), row[:, None].expand(shape)], dim=1)
+
+
+def silhouette_distance(alpha: torch.Tensor) -> torch.Tensor:
+    """Distance of a pixel inside the silhouette from its outline, 0 outside.
+
+    Args:
+      alpha: (B, S, S) in [-1, 1]; above 0 is inside.
+    Returns:
+      (B, S, S) float32, pixels times 4 / S.
+    """
+    if alpha.is_meta:  # shapes alone, as where the cost of a step is counted
+        return torch.empty_like(alpha)
+    inside = (alpha > 0).cpu().numpy()
+    distance = np.stack([ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1] for mask in inside])
+    return torch.from_numpy(distance.astype(np.float32)).to(alpha.device) * (DISTANCE_SCALE / alpha.shape[-1])
+
+
+def picture_channels(images: torch.Tensor, with_distance: bool) -> torch.Tensor:
+    """(B, 4 or 5, S, S): images (B, 4, S, S) of colour and alpha, and their silhouettes' distance."""
+    if not with_distance:
+        return images
+    return torch.cat([images, silhouette_distance(images[:, 3])[:, None]], dim=1)
+
+
+def at_rays(images: torch.Tensor, rays: int) -> torch.Tensor:
+    """Every k-th pixel of (B, C, S, S), which is the one on the ray (`Camera.rays`): (B, C, rays, rays)."""
+    step = images.shape[-1] // rays
+    return images[..., ::step, ::step]
+
+
+def prior(images: torch.Tensor, layers: int, rays: int, background: float, color: bool, hit: bool) -> torch.Tensor:
+    """What the picture shows of the X-Ray without any learning, to be added to a network's output.
+
+    Args:
+      images: (B, 4, S, S) in [-1, 1]: colour over `background`, and alpha.
+      background: grey in [0, 1].
+      color: all layers have the colour of the picture's pixel on their ray, free of the background, where the picture
+        is at least half opaque, and that of a miss (-1) elsewhere; False for 0.
+      hit: layers 1 and 2 are hit where the picture is at least half opaque (a closed object is entered and left);
+        False for 0.
+    Returns:
+      (B, layers, 8, rays, rays) model space.
+    """
+    pixels = at_rays(images, rays)
+    alpha = (pixels[:, 3:4] + 1) / 2
+    inside = alpha >= 0.5
+    base = torch.zeros(len(images), layers, MODEL_CHANNELS, rays, rays, device=images.device)
+    if color:
+        under = 2 * background - 1
+        plain = (pixels[:, :3] - (1 - alpha) * under) / alpha.clamp(min=0.5)
+        base[:, :, 4:7] = torch.where(inside, plain.clamp(-1, 1), -1.0)[:, None]
+    if hit:
+        base[:, :2, 7] = torch.where(inside, 1.0, -1.0)
+    return base

@@ -1,0 +1,216 @@
+"""X-Rays for a folder of meshes: which objects, on which workers, and the manifest of the whole."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import logging
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ..common.cli import FAILURES, OK
+from ..common.errors import InputError, RunError
+from ..common.files import as_text, atomic_path
+from ..common.folder_lock import folder_lock
+from ..common.jobs import Failure, run_jobs, stop_on_sigterm
+from ..common.ray_jobs import run_on_ray
+from ..data.manifest import COLUMNS, MANIFEST, Row, objects_with, read_manifest
+from ..data.mesh_files import MeshFolder
+from ..data.object_shard import ObjectShard
+from .render_run import render_failures
+from .xray_object import ROWS, ObjectJob, ViewCounts
+
+log = logging.getLogger(__name__)
+
+TIMEOUT_S = 600.0
+SHOWN = 10
+"""Failures that the closing lines spell out; the manifest has all."""
+
+EXECUTORS = {"process": run_jobs, "ray": run_on_ray}
+"""Where the objects are worked on: processes of this machine, or a Ray cluster."""
+
+HEADER = ",".join(COLUMNS) + "\n"
+
+
+@dataclass
+class Report:
+    """Sums over all objects of a run."""
+
+    objects: int = 0
+    accepted: int = 0
+    rejected: int = 0
+    no_picture: int = 0
+    failed: int = 0
+    reused: int = 0
+    hits: int = 0
+    hits_beyond_layers: int = 0
+    hits_outside: int = 0
+    cut: int = 0
+    cut_objects: int = 0
+    peak_mib: float = 0.0
+    failures: list[str] = field(default_factory=list)
+
+    def add(self, uid: str, counts: ViewCounts) -> None:
+        """Count one object."""
+        self.objects += 1
+        sums = ("accepted", "rejected", "no_picture", "failed", "reused", "hits", "hits_beyond_layers", "hits_outside")
+        for name in (*sums, "cut"):
+            setattr(self, name, getattr(self, name) + getattr(counts, name))
+        self.cut_objects += counts.cut > 0
+        self.peak_mib = max(self.peak_mib, counts.peak_mib)
+        if counts.failed and len(self.failures) < SHOWN:
+            self.failures.append(as_text(f"{uid}: {counts.reason}"))
+
+    def lines(self, manifest: Path) -> Iterator[str]:
+        """The closing lines."""
+        yield (
+            f"{self.objects} objects: {self.accepted} views accepted, {self.rejected} rejected, {self.failed} failed"
+            f"{f', {self.no_picture} without a picture' if self.no_picture else ''} ({self.reused} were there already)"
+        )
+        yield (
+            f"{self.hits} hits stored, {self.hits_outside} of them outside near and far;"
+            f" {self.hits_beyond_layers} beyond the layers were not"
+        )
+        if self.cut:
+            yield (
+                f"{self.cut} views of {self.cut_objects} objects reach beyond the picture (column cut);"
+                " --fit of render.py or make_dataset.py takes such objects back until they are whole"
+            )
+        yield from (f"failed: {line}" for line in self.failures)
+        yield f"{manifest}" + (f" (peak memory of a worker {self.peak_mib:.0f} MiB)" if self.peak_mib else "")
+
+
+class XRayRecord:
+    """The results of a run: sums over its objects, and the manifest at its end.
+
+    Args:
+      xray_root: folder of X-Rays; the manifest stands beside it.
+      unfit: object id -> reason, of files that are no objects by their names.
+    """
+
+    def __init__(self, job: ObjectJob, shard: ObjectShard, unfit: dict[str, str]) -> None:
+        self.job, self.shard, self.report = job, shard, Report()
+        self.manifest = job.xray_root.parent / shard.part_of(MANIFEST)
+        self._unfit = unfit
+        self._alone = [Row(uid, "", "failed", reason) for uid, reason in sorted(unfit.items())]
+        for row in self._alone:
+            self._count(row)
+
+    def add(self, uid: str, result: ViewCounts | Failure) -> None:
+        """Count an object; one that has failed as a whole is put on record."""
+        if isinstance(result, ViewCounts):
+            self.report.add(uid, result)
+            return
+        try:
+            self.report.add(uid, self.job.fail(uid, result.reason))
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:  # a folder of that name cannot be; other faults are the disk's
+                raise
+            self._alone.append(Row(uid, "", "failed", result.reason))
+            self._count(self._alone[-1])
+
+    def _count(self, row: Row) -> None:
+        self.report.add(row.object, ViewCounts(failed=1, reason=row.reason))
+
+    def close(self, ids: list[str]) -> None:
+        """Join the rows of objects into the manifest, of a part those of `ids`, else all that are there; log the
+        closing lines. After a run of some objects that could not begin, the manifest stays as it was."""
+        if ids and self.report.objects == len(self._unfit):
+            return
+        made = set(objects_with(self.job.xray_root, ROWS))
+        write_rows(self.manifest, self.job.xray_root, sorted(made & set(ids) if self.shard.name else made), self._alone)
+        for line in self.report.lines(self.manifest):
+            log.info("%s", line)
+
+
+def make_xrays(
+    job: ObjectJob,
+    meshes: MeshFolder,
+    workers: int,
+    timeout_s: float | None = TIMEOUT_S,
+    shard: ObjectShard | None = None,
+    executor: str = "process",
+) -> int:
+    """Make the X-Rays of meshes, and the manifest beside the folder of X-Rays.
+
+    Returns:
+      Exit status: 0 when every view was written, 3 when there were failures, which the manifest lists.
+    Raises:
+      InputError: a folder that is missing; settings that no object can be made with.
+      RunError: nothing can be written any more, as on a full disk.
+    """
+    shard = shard or ObjectShard()
+    if not job.image_root.is_dir():
+        raise InputError(f"{job.image_root}: no such folder of pictures; render them first, or give poses there")
+    make_folder(job.xray_root)
+    items = list(shard.of(meshes.meshes).items())
+    with folder_lock(job.xray_root, "a run of get_xray.py", shard.name), stop_on_sigterm(), full_disk(job.xray_root):
+        job = replace(job, failures=render_failures(job.image_root))
+        record = XRayRecord(job, shard, shard.of(meshes.unfit))
+        results = run_items(executor, job, items, workers, timeout_s, job.prepare, "X-Rays")
+        try:
+            with closing(results):
+                for (uid, _), result in results:
+                    record.add(uid, result)
+        finally:
+            record.close([uid for uid, _ in items])
+    if meshes.left_out():
+        log.info("%s", meshes.left_out())
+    return FAILURES if record.report.failed else OK
+
+
+def run_items(
+    executor: str,
+    job: Callable,
+    items: list,
+    workers: int,
+    timeout_s: float | None,
+    prepare: Callable[[], object],
+    progress: str,
+) -> Generator[tuple[object, object], None, None]:
+    """`run_jobs`, or the same on a Ray cluster."""
+    if executor not in EXECUTORS:
+        raise InputError(f"executor {executor!r}: expected one of {', '.join(EXECUTORS)}")
+    return EXECUTORS[executor](job, items, workers, timeout_s, prepare, progress=progress, total=len(items))
+
+
+@contextmanager
+def full_disk(folder: Path) -> Iterator[None]:
+    """Turn the system's error of a write into a RunError that names the file."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or folder
+        raise RunError(f"{where}: {error.strerror}; stopped, the same command goes on from here") from error
+
+
+def make_folder(folder: Path) -> None:
+    """InputError where a folder of X-Rays cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made a folder of X-Rays ({error.strerror})") from None
+
+
+def write_rows(manifest: Path, xray_root: Path, ids: Iterable[str], alone: Iterable[Row] = ()) -> None:
+    """Join the rows of objects into a manifest, atomically, and without parsing those of this version.
+
+    Args:
+      alone: rows of objects that have no folder.
+    """
+    with atomic_path(manifest) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        stream.write(HEADER)
+        for uid in ids:
+            with open(xray_root / uid / ROWS, newline="", encoding="utf-8") as rows:
+                header, body = rows.readline(), rows.read()
+            if header == HEADER:
+                stream.write(body)
+                continue
+            try:  # of an earlier version
+                writer.writerows(row.to_cells() for row in read_manifest(xray_root / uid / ROWS))
+            except InputError as error:
+                writer.writerow(Row(uid, "", "failed", f"{error}; run the object again").to_cells())
+        writer.writerows(row.to_cells() for row in alone)

@@ -1,0 +1,1 @@
+"""Exact ray casting, and X-Rays of meshes."""

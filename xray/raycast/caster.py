@@ -1,0 +1,371 @@
+"""All surfaces along every ray, on the CPU or on CUDA by the same kernels: which face, how far, where in the face."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..common.errors import InputError
+from ..common.warp_setup import OPTIONS, wp
+from ..core.camera import Camera, look_at
+from .hit_lists import LIMIT, Found, choose_first, decide, record, scatter, sort_and_merge
+from .raster import RayGrid, count_cells, fill_cells, project, sweep, sweep_blocked, sweep_grid
+from .ray_triangle import face_from
+
+wp.set_module_options(OPTIONS)
+
+CAPACITY = 1 << 20
+"""Crossings for which room is made at first; it grows when a view has more."""
+
+GRID = 512
+"""Cells on each side into which `RayCaster.blocked` deals its lines out; it changes the time alone."""
+
+
+@dataclass(frozen=True)
+class Crossings:
+    """The kept hits of many rays, sorted by layer, then ray.
+
+    Attributes:
+      total: (N,) int32, hits of every ray, those beyond `max_hits` included.
+      layer, ray, face: (M,) int32.
+      depth: (M,) float64, distance along the unit ray.
+      barycentric: (M, 3) float64 weights of the face's corners.
+    """
+
+    total: np.ndarray
+    layer: np.ndarray
+    ray: np.ndarray
+    face: np.ndarray
+    depth: np.ndarray
+    barycentric: np.ndarray
+
+
+@dataclass(frozen=True)
+class Hits:
+    """The kept hits of many rays as tables.
+
+    Attributes:
+      total: (N,) int32, hits of every ray, those beyond `max_hits` included.
+      depth: (N, max_hits) float64, distance along the unit ray, 0 where there is no hit.
+      face: (N, max_hits) int32, -1 where there is no hit.
+      barycentric: (N, max_hits, 3) float64 weights of the face's corners.
+    """
+
+    total: np.ndarray
+    depth: np.ndarray
+    face: np.ndarray
+    barycentric: np.ndarray
+
+
+class RayCaster:
+    """A triangle mesh that rays are cast at. Closed surfaces are crossed an even number of times by every ray.
+
+    Hits nearer to each other than 1e-6 that face the same way are one surface (coincident faces count once: the
+    nearer, then the lower face index, stays), unless the ray meets them where they join, at a corner or edge of both.
+    Surfaces that face opposite ways both stay, however near; at one depth (nearer than 1e-9, which is rounding) the
+    one that faces the ray's origin comes first, then the one that faces away: entering before leaving. So a sheet
+    whose two sides are given as faces of their own shows the side that is looked at.
+
+    Args:
+      vertices: (V, 3) float64; coordinates near 1 are meant (the merging distance is absolute).
+      faces: (F, 3) int, corners; faces that share positions need not share indices.
+      device: "cpu", "cuda" or "cuda:<n>".
+    Raises:
+      InputError: no faces, wrong shapes, values that are not finite, indices out of range, no such device.
+    """
+
+    def __init__(self, vertices: np.ndarray, faces: np.ndarray, device: str = "cpu") -> None:
+        vertices, faces = _checked(vertices, faces)
+        self._device = _device(device)
+        self._size = float(np.abs(vertices).max()) * 3**0.5
+        self._vertices = wp.array(vertices, dtype=wp.vec3d, device=self._device)
+        self._faces = wp.array(faces, dtype=wp.vec3i, device=self._device)
+        self._capacity = CAPACITY
+        self._reach = 0.0
+        self._bvh = None
+
+    def cast(self, origin: np.ndarray, directions: np.ndarray, max_hits: int = 16) -> Hits:
+        """All hits along rays from one point.
+
+        Args:
+          origin: (3,) float64.
+          directions: (N, 3) float64, unit.
+          max_hits: hits kept a ray, from the front; all are counted.
+        """
+        found = self.crossings(origin, directions, max_hits)
+        shape = (len(found.total), max_hits)
+        depth, barycentric = np.zeros(shape), np.zeros((*shape, 3))
+        face = np.full(shape, -1, np.int32)
+        depth[found.ray, found.layer] = found.depth
+        face[found.ray, found.layer] = found.face
+        barycentric[found.ray, found.layer] = found.barycentric
+        return Hits(found.total, depth, face, barycentric)
+
+    def crossings(self, origin: np.ndarray, directions: np.ndarray, max_hits: int = 16) -> Crossings:
+        """As `cast`, as one list without the empty places.
+
+        Raises InputError for rays that are not finite, and for more than `hit_lists.LIMIT` crossings.
+        """
+        origin = np.asarray(origin, np.float64)
+        directions = np.ascontiguousarray(directions, np.float64)
+        if origin.shape != (3,) or directions.ndim != 2 or directions.shape[1] != 3:
+            raise InputError(f"rays {origin.shape}, {directions.shape}: expected an origin (3,), directions (N, 3)")
+        if not (np.isfinite(origin).all() and np.isfinite(directions).all()):
+            raise InputError("rays must be finite")
+        self._prepare(float(np.linalg.norm(origin)))
+        rays = self._rays(origin, directions)
+
+        def traverse(found: Found) -> None:
+            inputs = [self._bvh.id, self._vertices, self._faces, *rays, found]
+            wp.launch(_traverse, dim=len(directions), inputs=inputs, device=self._device)
+
+        return self._sorted_hits(self._find(rays, traverse), rays, max_hits)
+
+    def view(self, camera: Camera, max_hits: int = 16) -> Crossings:
+        """The crossings of a camera's rays, row by row: what `crossings` gives for them, several times faster."""
+        directions = camera.rays_world().reshape(-1, 3)
+        rays = self._rays(camera.origin, directions)
+        pixel = self._projected(camera, rays[0])
+
+        def sweep_faces(found: Found) -> None:
+            inputs = [pixel, self._vertices, self._faces, *rays, camera.width, camera.height, found]
+            wp.launch(sweep, dim=len(self._faces), inputs=inputs, device=self._device)
+
+        return self._sorted_hits(self._find(rays, sweep_faces), rays, max_hits)
+
+    def first_hits(self, camera: Camera, column: np.ndarray | None = None, row: np.ndarray | None = None) -> Crossings:
+        """The first hit of every ray of a camera, row by row, or of rays at pixel positions.
+
+        It is the hit that `crossings` gives for the same rays with `max_hits` 1, to the bit, several times faster.
+        `total` is 0 or 1: what lies behind is not counted.
+
+        Args:
+          column, row: (N,), see `Camera.rays_at`; positions beyond the picture are slow where there are many.
+        """
+        if self._device.is_cuda:  # the short way is for the CPU, where pictures are made
+            if column is None:
+                found = self.view(camera, 1)
+            else:
+                found = self.crossings(camera.origin, _directions(camera, column, row), 1)
+            return replace(found, total=np.minimum(found.total, 1))
+        rays = self._rays(camera.origin, _directions(camera, column, row))
+        inputs = [self._projected(camera, rays[0]), self._vertices, self._faces, *rays]
+        if column is None:
+            inputs, kernel = [*inputs, camera.width, camera.height], sweep
+        else:
+            inputs, kernel = [*inputs, self._grid(camera.width, camera.height, column, row)], sweep_grid
+
+        def sweep_faces(found: Found) -> None:
+            wp.launch(kernel, dim=len(self._faces), inputs=[*inputs, found], device=self._device)
+
+        found, count = self._find(rays, sweep_faces, first_only=True), len(rays[1])
+        face = wp.empty(count, dtype=wp.int32, device=self._device)
+        depth = wp.empty(count, dtype=wp.float64, device=self._device)
+        barycentric = wp.empty(count, dtype=wp.vec3d, device=self._device)
+        inputs = [self._vertices, self._faces, *rays[:2], found]
+        wp.launch(choose_first, dim=count, inputs=inputs, outputs=[face, depth, barycentric], device=self._device)
+        hit = face.numpy() >= 0
+        ray = np.flatnonzero(hit).astype(np.int32)
+        layer = np.zeros(len(ray), np.int32)
+        return Crossings(
+            hit.astype(np.int32), layer, ray, face.numpy()[ray], depth.numpy()[ray], barycentric.numpy()[ray]
+        )
+
+    def blocked(self, origin: np.ndarray, points: np.ndarray, margin: float) -> np.ndarray:
+        """(N,) bool, for which points (N, 3) a surface crosses the straight line from `origin`, (3,).
+
+        Surfaces nearer to the point than `margin` do not count, so that a point on a surface is not hidden by it.
+        A line exactly through an edge or a corner is blocked.
+        """
+        if not len(points):
+            return np.zeros(0, bool)
+        blocked = wp.zeros(len(points), dtype=wp.bool, device=self._device)
+        offsets = points - origin
+        length = np.sqrt(np.einsum("nk,nk->n", offsets, offsets))
+        directions = offsets / length[:, None]
+        seen = _camera_at(origin, offsets)
+        if seen is None:  # around the origin: no picture holds them all
+            found = self.crossings(origin, directions, max_hits=1)
+            near = found.depth < (length - margin)[found.ray]
+            return np.isin(np.arange(len(points)), found.ray[near])
+        camera, column, row = seen
+        rays = self._rays(camera.origin, directions)
+        limit = wp.array(length - margin, dtype=wp.float64, device=self._device)
+        grid = self._grid(camera.width, camera.height, column, row)
+        inputs = [self._projected(camera, rays[0]), self._vertices, self._faces, *rays, grid, limit, blocked]
+        wp.launch(sweep_blocked, dim=len(self._faces), inputs=inputs, device=self._device)
+        return blocked.numpy()
+
+    def _projected(self, camera: Camera, origin):
+        """Place of every vertex in a camera's picture, see `raster.project`."""
+        pixel = wp.empty(len(self._vertices), dtype=wp.vec3, device=self._device)
+        camera_from_world = wp.mat33d(camera.world_from_camera[:3, :3].T)
+        sizes = (float(camera.width), float(camera.height))
+        inputs = [self._vertices, origin, camera_from_world, camera.focal_px, *sizes, pixel]
+        wp.launch(project, dim=len(self._vertices), inputs=inputs, device=self._device)
+        return pixel
+
+    def _grid(self, width: int, height: int, column: np.ndarray, row: np.ndarray) -> RayGrid:
+        """Rays at pixel positions, dealt out into the pixels of a picture."""
+        grid = RayGrid()
+        grid.width, grid.height = width, height
+        position = np.stack([column, row], axis=1).astype(np.float32)
+        grid.position = wp.array(position, dtype=wp.vec2, device=self._device)
+        grid.start = wp.zeros(width * height + 1, dtype=wp.int32, device=self._device)
+        grid.order = wp.empty(len(position), dtype=wp.int32, device=self._device)
+        wp.launch(count_cells, dim=len(position), inputs=[grid], device=self._device)
+        start = np.cumsum(grid.start.numpy(), dtype=np.int32)
+        grid.start = wp.array(start, dtype=wp.int32, device=self._device)
+        cursor = wp.array(start, dtype=wp.int32, device=self._device, copy=True)
+        wp.launch(fill_cells, dim=len(position), inputs=[grid, cursor], device=self._device)
+        return grid
+
+    def _rays(self, origin: np.ndarray, directions: np.ndarray) -> tuple:
+        """The rays as kernels take them: origin, directions, and the tolerance of an edge function.
+
+        It is above the rounding error, 6 u |a| |b| with |a| and |b| below the mesh's size and the distance.
+        """
+        tolerance = 4e-15 * (self._size + float(np.linalg.norm(origin))) ** 2
+        return wp.vec3d(*origin), wp.array(directions, dtype=wp.vec3d, device=self._device), tolerance
+
+    def _prepare(self, distance: float) -> None:
+        """Build the tree, with boxes padded for the rounding of rays that start as far as this one."""
+        if self._bvh is not None and self._size + distance <= self._reach:
+            return
+        self._reach = 2 * (self._size + distance)
+        corners = self._vertices.numpy()[self._faces.numpy()]
+        lower, upper = corners.min(1), corners.max(1)
+        pad = 16 * 2.0**-24 * self._reach  # traversal is float32: about 4 roundings of start, box and quotient
+        lower = wp.array((lower - pad).astype(np.float32), dtype=wp.vec3, device=self._device)
+        upper = wp.array((upper + pad).astype(np.float32), dtype=wp.vec3, device=self._device)
+        self._bvh = wp.Bvh(lower, upper)
+
+    def _find(self, rays: tuple, launch: Callable[[Found], None], first_only: bool = False) -> Found:
+        """The crossings that a launch records, launched again with more room where it was short."""
+        while True:
+            found = self._room(len(rays[1]), first_only)
+            launch(found)
+            doubts = int(found.doubts.numpy()[0])
+            if 0 < doubts <= self._capacity:
+                wp.launch(decide, dim=doubts, inputs=[self._vertices, self._faces, *rays, found], device=self._device)
+            asked = max(doubts, int(found.count.numpy()[0]))
+            if asked > LIMIT:
+                raise InputError(f"more than {LIMIT} crossings of rays and faces in one picture")
+            if asked <= self._capacity:
+                return found
+            self._capacity = min(asked + asked // 4, LIMIT)
+
+    def _room(self, rays: int, first_only: bool) -> Found:
+        def made(size: int, dtype=wp.int32):
+            return wp.empty(size, dtype=dtype, device=self._device)
+
+        found = Found()
+        found.count, found.doubts, found.per_ray = made(1), made(1), made(rays)
+        for array in (found.count, found.doubts, found.per_ray):
+            array.zero_()
+        found.ray, found.face, found.depth = (made(self._capacity, kind) for kind in (wp.int32, wp.int32, wp.float64))
+        found.doubtful_ray, found.doubtful_face = made(self._capacity), made(self._capacity)
+        found.capacity = self._capacity
+        found.first_only = int(first_only)
+        kept = (2, rays if first_only else 0)
+        found.nearest = wp.full(kept, wp.inf, dtype=wp.float64, device=self._device)
+        found.nearest_face = wp.full(kept, -1, dtype=wp.int32, device=self._device)
+        return found
+
+    def _sorted_hits(self, found: Found, rays: tuple, max_hits: int) -> Crossings:
+        """The first `max_hits` crossings of each ray, equal ones merged: layer by layer, in each by the ray."""
+        if max_hits < 1:
+            raise InputError(f"{max_hits} hits to keep: expected at least 1")
+        count, size = int(found.count.numpy()[0]), len(found.per_ray)
+        begin = np.zeros(size + 1, np.int32)
+        np.cumsum(found.per_ray.numpy(), out=begin[1:])
+        cursor = wp.array(begin[:-1], dtype=wp.int32, device=self._device, copy=True)
+        stretch = wp.array(begin, dtype=wp.int32, device=self._device)
+        face = wp.empty(count, dtype=wp.int32, device=self._device)
+        depth = wp.empty(count, dtype=wp.float64, device=self._device)
+        total = wp.zeros(size, dtype=wp.int32, device=self._device)
+        barycentric = wp.empty(count, dtype=wp.vec3d, device=self._device)
+        wp.launch(scatter, dim=count, inputs=[found, cursor, face, depth], device=self._device)
+        inputs = [self._vertices, self._faces, *rays[:2], max_hits, stretch]
+        wp.launch(
+            sort_and_merge, dim=size, inputs=inputs, outputs=[face, depth, total, barycentric], device=self._device
+        )
+        total = total.numpy()
+        rays_of_layer = []
+        for number in range(min(max_hits, int(total.max(initial=0)))):
+            rays_of_layer.append(np.flatnonzero(total > number).astype(np.int32))
+        ray = np.concatenate(rays_of_layer) if rays_of_layer else np.zeros(0, np.int32)
+        lengths = [len(part) for part in rays_of_layer]
+        layer = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
+        slot = begin[ray] + layer
+        return Crossings(total, layer, ray, face.numpy()[slot], depth.numpy()[slot], barycentric.numpy()[slot])
+
+
+@wp.kernel
+def _traverse(
+    tree: wp.uint64,
+    vertices: wp.array(dtype=wp.vec3d),
+    faces: wp.array(dtype=wp.vec3i),
+    origin: wp.vec3d,
+    directions: wp.array(dtype=wp.vec3d),
+    tolerance: wp.float64,
+    found: Found,
+):
+    ray = wp.tid()
+    d = directions[ray]
+    query = wp.bvh_query_ray(tree, wp.vec3(origin), wp.vec3(d))
+    face = wp.int32(0)
+    while wp.bvh_query_next(query, face):
+        record(found, ray, d, face_from(vertices, faces, face, origin), tolerance)
+
+
+def _checked(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    vertices = np.ascontiguousarray(vertices, np.float64)
+    faces = np.asarray(faces)
+    if vertices.ndim != 2 or vertices.shape[1] != 3 or faces.ndim != 2 or faces.shape[1] != 3:
+        raise InputError(f"mesh of vertices {vertices.shape}, faces {faces.shape}: expected (V, 3) and (F, 3)")
+    if faces.dtype.kind not in "iu" or not len(faces):
+        raise InputError(f"mesh of {len(faces)} faces ({faces.dtype}): expected at least one, of whole numbers")
+    if faces.min() < 0 or faces.max() >= len(vertices):
+        raise InputError(f"mesh with face corners {faces.min()} to {faces.max()}: it has {len(vertices)} vertices")
+    if not np.isfinite(vertices).all():
+        raise InputError("mesh with vertices that are not finite")
+    return vertices, np.ascontiguousarray(faces, np.int32)
+
+
+def _directions(camera: Camera, column: np.ndarray | None, row: np.ndarray | None) -> np.ndarray:
+    """(N, 3) float64 unit directions, world, of a camera's rays at pixel positions, by default of all its pixels."""
+    if column is None:
+        return camera.rays_world().reshape(-1, 3)
+    return camera.rays_at(column, row) @ camera.world_from_camera[:3, :3].T
+
+
+def _camera_at(origin: np.ndarray, offsets: np.ndarray) -> tuple[Camera, np.ndarray, np.ndarray] | None:
+    """A camera at a point that sees points `offsets` (N, 3) away, and column and row (N,) of each; None where they do
+    not fit into one picture."""
+    pose = look_at(origin, origin + (offsets.min(0) + offsets.max(0)) / 2)
+    x, y, ahead = pose[:3, :3].T @ offsets.T * np.array([[1.0], [1.0], [-1.0]])
+    if not (ahead > 0).all():
+        return None
+    x /= ahead
+    y /= ahead
+    tangent = max(x.max(), -x.min(), y.max(), -y.min(), 1e-6)
+    if tangent > 10:
+        return None
+    camera = Camera(GRID, GRID, 2 * math.atan(tangent), pose)
+    x *= camera.focal_px
+    x += GRID / 2
+    y *= -camera.focal_px
+    y += GRID / 2
+    return camera, x, y
+
+
+def _device(name: str):
+    try:
+        return wp.get_device(name)
+    except ValueError:
+        available = ", ".join(str(device) for device in wp.get_devices())
+        raise InputError(f"device {name!r}: not on this machine, which has {available}") from None

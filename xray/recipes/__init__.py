@@ -1,0 +1,1 @@
+"""Training recipes compared at equal optimizer time."""
