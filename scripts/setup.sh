@@ -59,3 +59,6 @@ for file in requirements.txt ${EXTRA:-}; do
     install "$file"
 done
 export PATH="$PWD/.venv/bin:$PATH"
+# Images for containers often set this one. Packages are installed uncompiled, so that every command would compile all of
+# torch and diffusers for itself: 25 s in place of 6.
+unset PYTHONDONTWRITEBYTECODE
