@@ -175,12 +175,14 @@ class Noise:
 class Loss:
     """weighting: `published` or `min_snr`. miss_weight: weight of depth, normal and colour where the truth has no
     surface (1 as published, 0 leaves them out). channel_weights: of depth, normal, colour and hit. hit_loss,
-    value_loss: a regressing upsampler's two terms. depth_difference: weight of `losses.depth_difference_loss` beside
-    the others, for pairs of rays whose depths differ by less than depth_difference_step a ray in model space.
+    value_loss: a regressing upsampler's two terms. depth_error: of a denoiser's depth, `squared` as published or
+    `absolute`. depth_difference: weight of `losses.depth_difference_loss` beside the others, for pairs of rays whose
+    depths differ by less than depth_difference_step a ray in model space.
     """
 
     weighting: str = choice("published", "min_snr")
     min_snr_gamma: float = above_zero(5.0)
+    depth_error: str = choice("squared", "absolute")
     miss_weight: float = amount(1.0)
     channel_weights: list[float] = field(default_factory=lambda: [1.0, 1.0, 1.0, 1.0])
     hit_loss: float = amount(1.0)

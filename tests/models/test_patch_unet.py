@@ -156,6 +156,35 @@ def test_depth_difference_loss_is_the_mean_over_all_pairs_on_one_surface():
     assert depth_difference_loss(estimate, empty, 0.02).tolist() == [0, 0]
 
 
+def test_the_absolute_error_of_the_depth_leaves_the_other_channels_squared():
+    truth, estimate = torch.rand(2, 3, 8, 4, 4), torch.rand(2, 3, 8, 4, 4)
+    weight, apart = torch.tensor([1.0, 2.0]), estimate - truth
+    depth, rest = apart[:, :, 0].abs(), apart[:, :, 1:] ** 2
+    expected = weight * (5.0 * depth.flatten(1).sum(1) + rest.flatten(1).sum(1)) / apart[0].numel()
+    loss = denoising_loss(estimate, truth, weight, channel_weights=(5.0, 1.0, 1.0, 1.0), depth_error="absolute")
+    assert torch.allclose(loss, expected)
+
+
+def test_the_least_absolute_error_of_two_surfaces_is_on_one_of_them():
+    depths = torch.tensor([-0.5, 0.5, 0.5])  # a third of the samples meet the near one
+
+    def best(kind):
+        guesses = torch.linspace(-1, 1, 41)
+        losses = [
+            sum(
+                denoising_loss(
+                    x.expand(1, 1, 8, 1, 1), d.expand(1, 1, 8, 1, 1), torch.ones(1), 1.0, (1.0, 0.0, 0.0, 0.0), kind
+                ).item()
+                for d in depths
+            )
+            for x in guesses
+        ]
+        return guesses[int(np.argmin(losses))].item()
+
+    assert best("absolute") == pytest.approx(0.5)
+    assert best("squared") == pytest.approx(1 / 6, abs=0.03)
+
+
 def test_the_task_adds_the_depth_differences_at_the_weight_of_the_noise_level():
     class Guess(nn.Module):
         def forward(self, noisy, sigma, condition):

@@ -22,6 +22,7 @@ def denoising_loss(
     weight: torch.Tensor,
     miss_weight: float = 1.0,
     channel_weights: Sequence[float] = EQUAL,
+    depth_error: str = "squared",
 ) -> torch.Tensor:
     """Weight * mean squared error over all layers, channels and pixels (equation 8 of EDM).
 
@@ -31,10 +32,14 @@ def denoising_loss(
       miss_weight: weight of depth, normal and colour where the truth has no surface; the mean is then taken
         over the sum of weights.
       channel_weights: of depth, normal, colour and hit.
+      depth_error: `squared`, or `absolute` for |depth - truth|: along an outline, where a ray may meet either of two
+        surfaces, the least squared error is a depth between them, the least absolute error one of them.
     Returns:
       (B,).
     """
     error = (estimate - truth) ** 2
+    if depth_error == "absolute":
+        error = torch.cat([(estimate - truth)[:, :, :1].abs(), error[:, :, 1:]], dim=2)
     if tuple(channel_weights) != EQUAL:
         error = error * per_channel(channel_weights, error)
     if miss_weight == 1:

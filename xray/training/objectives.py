@@ -105,6 +105,7 @@ class Denoising(Objective):
     low_max: float = Noise.low_max
     weighting: str = Loss.weighting
     min_snr_gamma: float = Loss.min_snr_gamma
+    depth_error: str = Loss.depth_error
     miss_weight: float = Loss.miss_weight
     silhouette_distance: bool = False
 
@@ -124,7 +125,7 @@ class Denoising(Objective):
             condition = condition._replace(low=noisy_low(xray, self, streams, low))
         weight = loss_weight(sigma) if self.weighting == "published" else min_snr_weight(sigma, self.min_snr_gamma)
         estimate = model(noisy, sigma, condition)
-        loss = denoising_loss(estimate, xray, weight, self.miss_weight, self.channel_weights)
+        loss = denoising_loss(estimate, xray, weight, self.miss_weight, self.channel_weights, self.depth_error)
         if self.depth_difference:
             uneven = depth_difference_loss(estimate, xray, self.depth_difference_step)
             loss = loss + weight * self.depth_difference * uneven

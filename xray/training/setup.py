@@ -222,6 +222,7 @@ def make_task(config: Config, conditioner: Conditioner, cache: EncoderCache | No
         **values,
         weighting=loss.weighting,
         min_snr_gamma=loss.min_snr_gamma,
+        depth_error=loss.depth_error,
         miss_weight=loss.miss_weight,
         silhouette_distance=config.model.silhouette_distance,
         **shared,
