@@ -85,6 +85,19 @@ def test_parts_of_one_run_work_side_by_side(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_parts_of_another_number_are_kept_out_while_they_work(tmp_path):
+    first = holder(tmp_path, "0-of-4")
+    try:
+        refuse(tmp_path, f"{first.pid}.*its parts are 0-of-4, not 1-of-3", "1-of-3")
+        with folder_lock(tmp_path, "a part", "1-of-4"):
+            refuse(tmp_path, "0-of-4|1-of-4", "2-of-14")
+    finally:
+        end(first)
+    assert (tmp_path / f"{LOCK}-0-of-4").is_file()  # of a run that was killed: nobody's
+    with folder_lock(tmp_path, "a part", "1-of-3"):
+        pass
+
+
 def test_one_process_does_not_get_it_twice(tmp_path):
     with folder_lock(tmp_path, "a training"):
         refuse(tmp_path, "a training")

@@ -20,10 +20,13 @@ from safetensors.torch import load_file, save_file
 import evaluate_diffusion
 import evaluate_upsampler
 from xray.common.cli import BAD_INPUT, FAILURES, OK
+from xray.core.codec import Codec
 from xray.core.storage import load_xray
+from xray.data.dataset import XRayDataset
 from xray.evaluate.run import seed_of
 from xray.mesh.ply import load_ply
 from xray.metrics.nearest import MISSING_DISTANCE
+from xray.training.batches import WithFirstStage
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +115,38 @@ def test_a_damaged_view_is_recorded_and_the_rest_goes_on(runs, tmp_path, capsys)
     assert "001.npz" in summary["failed"]["ball0_001"]
     assert summary["protocols"]["author"]["samples"] == 3
     assert "1 samples could not be made" in capsys.readouterr().out
+
+
+def test_ids_that_are_paths_stay_in_the_folder_and_apart(runs, tmp_path):
+    """As `--id path` makes them: a/b beside a_b, and a view whose name could be of another object."""
+    first, second = tmp_path / "data/images", tmp_path / "data/xrays"
+    ids = ("a/b", "a_b", "a-b", "a/" + "n" * 210)
+    for uid in ids:
+        shutil.copytree(runs / "data/images/ball0", first / uid)
+        shutil.copytree(runs / "data/xrays/ball0", second / uid)
+    for folder, suffix in ((first, "png"), (second, "npz")):  # the view b_000 of a, which is not the view 000 of a_b
+        shutil.copy(folder / f"a_b/000.{suffix}", folder / f"a/b_000.{suffix}")
+    views = json.loads((first / "a_b/transforms.json").read_text())
+    views["frames"] = [{**views["frames"][0], "file_path": "b_000.png"}]
+    (first / "a/transforms.json").write_text(json.dumps(views))
+    shutil.copytree(runs / "A", tmp_path / "A", ignore=shutil.ignore_patterns("evaluate"))
+    assert evaluate(tmp_path, "--data_root", str(tmp_path / "data")) == OK
+    folder = tmp_path / "A/evaluate/checkpoint-1"
+    with (folder / "metrics.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    expected = {(uid, view) for uid in ids for view in ("000", "001")} | {("a", "b_000")}
+    assert {(row["object"], row["view"]) for row in rows} == expected
+    assert len({row["sample"] for row in rows}) == len(rows) == 9
+    assert [path.name for path in folder.iterdir() if path.is_dir()] == ["rows"]
+    for ending in ("_xray.npz", "_prd.ply", "_gt.ply", ".png"):
+        assert len(list(folder.glob(f"*{ending}"))) == 9
+    assert "a/b_000" in (folder / "report.html").read_text()
+    shutil.copytree(runs / "B", tmp_path / "B", ignore=shutil.ignore_patterns("evaluate"))
+    assert upsample(tmp_path, "--max_samples", "9") == OK
+    assert len(list(next((tmp_path / "B/evaluate").iterdir()).glob("*.glb"))) == 9
+    codec = Codec(layers=4, resolution=16)
+    reader = WithFirstStage(XRayDataset(tmp_path / "data", codec, "all", 64), folder, codec, factor=2)
+    assert all(reader[index]["low"] is not None for index in range(9))
 
 
 def test_true_meshes_add_a_protocol(runs, tmp_path):

@@ -16,7 +16,9 @@ import pytest
 import trimesh
 from PIL import Image
 
+from xray.common.errors import InputError
 from xray.core.camera import load_views, whole_distance
+from xray.data.folder import Folder
 from xray.data.manifest import read_manifest
 from xray.mesh.load import load_mesh
 from xray.preprocess.render_object import RenderSettings
@@ -248,16 +250,98 @@ def test_a_foreign_record_is_refused_before_the_first_picture(tmp_path, make):
     assert not list(tmp_path.rglob("*.png"))
 
 
+def merge(root, *flags):
+    command = [sys.executable, ROOT / "scripts/merge_manifests.py", "--data_root", root, *flags]
+    done = subprocess.run(command, capture_output=True, text=True)
+    return done.returncode, done.stderr
+
+
+def without_parts(files):
+    return {name: rows for name, rows in files.items() if "-of-" not in name}
+
+
 def test_parts_make_what_one_run_makes(tmp_path, make):
     copy_meshes(tmp_path / "meshes", "lamp", "bowl", "chest")
     for part in range(2):
         assert make("--shard", f"{part}/2")[0] == 0
+    assert merge(tmp_path / "one")[0] == 0
     parts = content(tmp_path / "one")
-    rows = [row for part in range(2) for row in parts.pop(f"manifest.{part}-of-2.csv")]
-    records = [row for part in range(2) for row in parts.pop(f"images/render.{part}-of-2.csv")]
+    assert len(parts) - len(without_parts(parts)) == 4
     shutil.rmtree(tmp_path / "one")
     assert make()[0] == 0
-    whole = content(tmp_path / "one")
-    assert sorted(map(str, rows)) == sorted(map(str, whole.pop("manifest.csv")))
-    assert sorted(map(str, records)) == sorted(map(str, whole.pop("images/render.csv")))
-    assert parts == whole
+    assert without_parts(parts) == content(tmp_path / "one")
+
+
+@pytest.mark.parametrize("kind", ["manifest", "render"])
+def test_parts_of_either_kind_are_joined_before_they_are_used(tmp_path, make, run, kind):
+    """By the scan, by training, and by packing; parts that are missing are named."""
+    copy_meshes(tmp_path / "meshes", "lamp", "bowl")
+    root = tmp_path / "one"
+    for part in range(2):
+        make("--shard", f"{part}/2")
+    lost, other = (root, root / "images") if kind == "manifest" else (root / "images", root)
+    merge(root)
+    (lost / f"{kind}.csv").unlink()
+    for path in other.glob("*-of-*.csv"):
+        path.unlink()
+    for command in ("scan_dataset.py", "pack_shards.py"):
+        flags = ["--shard_root", tmp_path / "shards"] if "pack" in command else ["--overwrite"]
+        command = [sys.executable, ROOT / "scripts" / command, "--data_root", root, *flags]
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+        assert done.returncode == 2, done.stderr
+        assert done.stderr.count("\n") == 1
+        assert f"{kind}.0-of-2.csv" in done.stderr
+        assert "merge_manifests.py" in done.stderr
+    with pytest.raises(InputError, match=rf"{kind}\.0-of-2\.csv"):
+        Folder(root).views()
+    gone = (lost / f"{kind}.1-of-2.csv").rename(tmp_path / "gone")
+    status, said = merge(root)
+    assert status == 2
+    assert f"{kind}.1-of-2.csv" in said
+    gone.rename(lost / f"{kind}.1-of-2.csv")
+    assert merge(root)[0] == 0
+    assert len(Folder(root).views()[0]) == 4
+
+
+def test_parts_of_another_number_are_refused(tmp_path, make, run):
+    copy_meshes(tmp_path / "meshes", "lamp", "bowl")
+    root = tmp_path / "one"
+    make("--shard", "1/4")
+    before = content(root)
+    meshes, images = ("--mesh_root", tmp_path / "meshes"), ("--image_root", root / "images")
+    scan = [sys.executable, ROOT / "scripts/scan_dataset.py", "--data_root", root, "--shard", "1/3"]
+    (root / "images/render.csv").touch()  # the scan asks for joined records of the pictures first
+    scanned = subprocess.run(scan, capture_output=True, text=True)
+    (root / "images/render.csv").unlink()
+    for status, said in (
+        make("--shard", "1/3"),
+        run("get_image/render.py", *meshes, *images, "--shard", "0/2"),
+        run("get_xray/get_xray.py", *meshes, *images, "--xray_root", root / "xrays", "--shard", "0/2"),
+        (scanned.returncode, scanned.stderr),
+    ):
+        assert status == 2, said
+        assert "1-of-4.csv" in said
+        assert "Traceback" not in said
+    assert content(root) == before
+    assert make("--shard", "0/4")[0] == 0
+
+
+def test_a_later_record_replaces_a_failure(tmp_path, make):
+    """A part whose mesh was mended, and one whose object moved on: the joined record has what is true."""
+    copy_meshes(tmp_path / "meshes", "lamp")
+    (tmp_path / "meshes/broken.obj").write_text("f 1 2 3\n")
+    root = tmp_path / "one"
+    for part in range(2):
+        make("--shard", f"{part}/2")
+    status, said = merge(root)
+    assert status == 3
+    assert "2 objects of 2 records, 1 of them failed" in said
+    shutil.copy(MESHES / "bowl.ply", tmp_path / "meshes/broken.ply")
+    (tmp_path / "meshes/broken.obj").unlink()
+    for part in range(2):
+        make("--shard", f"{part}/2")
+    assert merge(root)[0] == 0
+    with (root / "images/render.csv").open(newline="") as stream:
+        assert {row["object"]: row["status"] for row in csv.DictReader(stream)} == dict.fromkeys(
+            ("broken", "lamp"), "rendered"
+        )

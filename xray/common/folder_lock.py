@@ -39,7 +39,7 @@ def folder_lock(folder: str | Path, what: str, part: str = "", reads: bool = Fal
     Args:
       what: the work, for the message to another run, as "a training".
       part: of the parts of one run, such as the shards of an array job: parts of different names work side by side,
-        while a run without part keeps every other one out.
+        while a run without part keeps every other one out, and so do "<i>-of-<n>" those of another n.
       reads: this run only reads the part, as others may at the same time; a run that writes it is kept out. No lock is
         needed on a disk that cannot be written to.
     Raises:
@@ -59,6 +59,7 @@ def folder_lock(folder: str | Path, what: str, part: str = "", reads: bool = Fal
         stack.enter_context(_lock(folder, LOCK, what, shared=bool(part)))
         if part:
             stack.enter_context(_lock(folder, f"{LOCK}-{part}", what, shared=reads))
+            _check_division(folder, part)  # after the own lock: of two that start at once, one sees the other
         yield
 
 
@@ -133,6 +134,32 @@ def _release(path: Path, descriptor: int, shared: bool) -> None:
         log.debug("%s: left (%s)", path, error)
     finally:
         os.close(descriptor)
+
+
+def _check_division(folder: Path, part: str) -> None:
+    """InputError where a part of another number of parts is at work: "1-of-3" beside "0-of-4"."""
+    _, number, count = part.rpartition("-of-")
+    for path in sorted(folder.glob(f"{LOCK}-*-of-*")) if number else ():
+        if path.name.endswith(f"{number}{count}") or not _is_held(path):
+            continue
+        raise InputError(f"{_refusal(folder, path)} (its parts are {path.name.removeprefix(f'{LOCK}-')}, not {part})")
+
+
+def _is_held(path: Path) -> bool:
+    """Whether a run holds a lock; its file alone may be of one that was killed."""
+    if os.path.realpath(path) in _held:
+        return True
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False  # its run has just ended
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in (errno.EACCES, errno.EAGAIN)
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _refusal(folder: Path, path: Path) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..common.errors import InputError
 from ..core.camera import Camera, load_views
-from .manifest import MANIFEST, View, accepted_views, dataset_rows
+from .manifest import MANIFEST, View, accepted_views, check_joined, rows_of_files
 
 
 class Folder:
@@ -21,11 +21,15 @@ class Folder:
             raise InputError(f"{self.root}: no such folder")
 
     def views(self) -> tuple[list[View], int]:
-        """The accepted views, sorted, and the number of all: of the manifest, or of the files where there is none."""
+        """The accepted views, sorted, and the number of all: of the manifest, or of the files where there is none.
+
+        Raises InputError as `accepted_views`, `rows_of_files` and `check_joined`.
+        """
+        check_joined(self.root)
         path = self.root / MANIFEST
         if path.is_file():
             return accepted_views(path)
-        rows = dataset_rows(self.root)
+        rows = rows_of_files(self.root)
         return [View(row.object, row.view) for row in rows if row.accepted], len(rows)
 
     def picture(self, object_id: str, view: str) -> tuple[Path, str]:

@@ -11,8 +11,11 @@ from typing import NamedTuple
 
 from ..common.errors import InputError
 from ..common.files import as_text, atomic_path
+from .object_shard import parts_of, some
 
 MANIFEST = "manifest.csv"
+RENDER_RECORD = "render.csv"
+"""Beside the pictures: a row an object that was rendered, see `preprocess.render_record`."""
 STATUSES = ("accepted", "rejected", "no picture", "failed")
 
 
@@ -203,54 +206,30 @@ def merge_manifests(manifests: Iterable[Iterable[Row]]) -> list[Row]:
     return [best[key] for key in sorted(best) if key[1] or key[0] not in with_views]
 
 
-def part_name(index: int, count: int) -> str:
-    """File name of the manifest of one of `count` parts of a data set."""
-    return f"manifest.{index}-of-{count}.csv"
-
-
-def find_parts(root: str | Path) -> list[Path]:
-    """The manifests of all parts of a data set, in order.
-
-    Raises:
-      InputError: none, parts of different divisions, or some missing; they are named.
-    """
-    root = Path(root)
-    found = {}
-    for path in root.glob("manifest.*-of-*.csv"):
-        index, _, count = path.name.removeprefix("manifest.").removesuffix(".csv").partition("-of-")
-        if index.isdecimal() and count.isdecimal():
-            found[int(index), int(count)] = path
-    counts = sorted({count for _, count in found})
-    if len(counts) != 1:
-        divisions = f"parts of {' and of '.join(map(str, counts))}" if counts else "no parts"
-        raise InputError(f"{root}: {divisions}; expected manifest.<i>-of-<n>.csv for every i of one n")
-    missing = [part_name(index, counts[0]) for index in range(counts[0]) if (index, counts[0]) not in found]
-    if missing:
-        raise InputError(f"{root}: {len(missing)} of {counts[0]} parts are missing: {', '.join(missing[:5])}")
-    return [found[key] for key in sorted(found)]
-
-
 def dataset_rows(root: str | Path) -> list[Row]:
     """All rows of a data set: of its manifest, or by its file names where it has none (`scan`).
 
     Raises:
-      InputError: as both; manifests of parts that were not joined, since what they reject would be accepted.
+      InputError: as both; records of parts that were not joined, see `check_joined`.
     """
     root = Path(root)
-    if (root / MANIFEST).is_file():
-        return read_manifest(root / MANIFEST)
     check_joined(root)
-    return rows_of_files(root)
+    return read_manifest(root / MANIFEST) if (root / MANIFEST).is_file() else rows_of_files(root)
 
 
-def check_joined(root: Path) -> None:
-    """InputError where a data set has manifests of parts and none of the whole."""
-    parts = sorted(path.name for path in root.glob("manifest.*-of-*.csv"))
-    if parts and not (root / MANIFEST).is_file():
-        raise InputError(
-            f"{root}: manifests of parts that are not joined yet ({', '.join(parts[:3])}{', ...' * (len(parts) > 3)});"
-            f" python scripts/merge_manifests.py --data_root {root} joins them"
-        )
+def check_joined(root: Path, records: tuple[str, ...] = (MANIFEST, RENDER_RECORD)) -> None:
+    """InputError where a data set has manifests of parts, or records of rendered parts, and none of the whole: views
+    that a part rejects would be accepted, and objects that a part could not render would be missing without a word."""
+    for name in records:
+        folder = root if name == MANIFEST else root / "images"
+        if (folder / name).is_file():
+            continue  # first: the folder of pictures may have a million entries
+        parts = [path.name for path in parts_of(folder, name).values()]
+        if parts:
+            raise InputError(
+                f"{folder}: parts that are not joined yet ({some(parts)});"
+                f" python scripts/merge_manifests.py --data_root {root} joins them"
+            )
 
 
 def rows_of_files(root: str | Path) -> list[Row]:

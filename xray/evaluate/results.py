@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import logging
 import math
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..common.files import atomic_path, read_json, write_json
+from ..data.sample_names import XRAY_ENDING, file_stem
 from ..metrics.clouds import DEFINITIONS, HIDDEN_THRESHOLD
 from ..metrics.layer_scores import DEFINITIONS as LAYER_DEFINITIONS
 from ..metrics.protocols import PROTOCOLS
@@ -31,17 +30,6 @@ NOTES = DEFINITIONS | LAYER_DEFINITIONS | {
     f"ray meets the mesh nearer by more than {MARGIN:g}). Alignment is that of the whole clouds, and none in layers",
     f"hidden_fscore@{HIDDEN_THRESHOLD:g}": "fscore@T between the same points",
 }  # fmt: skip
-
-
-LONGEST_STEM = 200
-"""Bytes of a sample's name in the names of its files, which have endings; file systems take 255 in all."""
-
-
-def file_stem(name: str) -> str:
-    """What a sample's files are called: its name, where that is too long its beginning and a sum of all of it."""
-    if len(os.fsencode(name)) <= LONGEST_STEM:
-        return name
-    return f"{name[:40]}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}"
 
 
 @dataclass(frozen=True)
@@ -83,7 +71,7 @@ class Results:
 
     def finished(self, name: str) -> bool:
         """Whether a sample was scored; its row is written last, after all of its files."""
-        return self._row_path(name).is_file() and self.path(name, "_xray.npz").is_file()
+        return self._row_path(name).is_file() and self.path(name, XRAY_ENDING).is_file()
 
     def write_row(self, name: str, row: dict) -> None:
         """Mark a sample finished, with its scores."""

@@ -26,6 +26,7 @@ from ..common.jobs import Failure, run_jobs
 from ..core.storage import load_xray
 from ..data.dataset import XRayDataset
 from ..data.mesh_files import find_meshes
+from ..data.sample_names import XRAY_ENDING, sample_name
 from ..inference.pipeline import load_pipeline_stage
 from ..inference.stage import experiment_dir, is_pipeline, load_stage, weights_of
 from ..metrics.alignment import ALIGNMENTS
@@ -182,7 +183,7 @@ def open_dataset(stage: Stage, root: str, split: str) -> XRayDataset:
 
 def choose(dataset: XRayDataset, max_samples: int | None, known: set[str] | None) -> dict[str, int]:
     """name -> index in the data set of the samples to evaluate."""
-    samples = {f"{row.object}_{row.view}": index for index, row in enumerate(dataset.rows)}
+    samples = {sample_name(row.object, row.view): index for index, row in enumerate(dataset.rows)}
     if known is not None:
         chosen = {name: index for name, index in samples.items() if name in known}
         if not chosen:
@@ -311,7 +312,7 @@ def evaluate_upsampler(diffusion: str | Path, upsampler: str | Path, options: Op
     codec = stage.codec.smaller(stage.config.model.factor)
 
     def predict(images: torch.Tensor, names: list[str]) -> torch.Tensor:
-        low = torch.stack([codec.encode(load_xray(source.path(name, "_xray.npz"))) for name in names])
+        low = torch.stack([codec.encode(load_xray(source.path(name, XRAY_ENDING))) for name in names])
         seeds = [seed_of(options.seed, name) for name in names]
         return upsample(stage, low, images, seeds, options.steps, solver=options.solver)
 

@@ -13,6 +13,7 @@ from ..core.camera import Camera
 from ..core.points import PointCloud, to_points
 from ..core.storage import save_xray
 from ..core.xray import XRay
+from ..data.sample_names import XRAY_ENDING
 from ..mesh.ply import save_ply
 from ..metrics.protocols import sample_mesh, score_xray
 from .results import Results
@@ -73,7 +74,7 @@ def finish(job: tuple[Scoring, Prediction]) -> None:
     scoring, sample = job
     start = time.perf_counter()
     results, name, camera = scoring.results, sample.name, sample.camera
-    save_xray(results.path(name, "_xray.npz"), sample.xray)
+    save_xray(results.path(name, XRAY_ENDING), sample.xray)
     save_ply(results.path(name, "_prd.ply"), to_points(sample.xray, camera, "world"))
     save_ply(results.path(name, "_gt.ply"), to_points(sample.stored, camera, "world"))
     if scoring.meshes:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from ..common.cli import FAILURES, OK
 from ..common.folder_lock import folder_lock
 from ..common.jobs import Failure, attempt, stop_on_sigterm
+from ..data.manifest import MANIFEST, RENDER_RECORD
 from ..data.mesh_files import MeshFolder
 from ..data.object_shard import ObjectShard
 from .mesh_source import MeshSource
@@ -64,6 +65,8 @@ def make_dataset(
             stack.enter_context(folder_lock(folder, "a run of make_dataset.py", shard.name))
         stack.enter_context(stop_on_sigterm())
         stack.enter_context(full_disk(image_root))
+        shard.check_division(image_root, RENDER_RECORD)
+        shard.check_division(xrays.xray_root.parent, MANIFEST)
         unfit = shard.of(meshes.unfit)
         records = RenderRecord(image_root, shard, unfit), XRayRecord(xrays, shard, unfit)
         tasks = render_tasks(shard.of(meshes.meshes), image_root, pictures, workers, xrays.overwrite, blender)

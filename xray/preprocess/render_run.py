@@ -15,14 +15,13 @@ from ..common.errors import InputError, RunError
 from ..common.files import as_text, atomic_path
 from ..common.folder_lock import folder_lock
 from ..common.jobs import Failure, run_jobs, stop_on_sigterm
+from ..data.manifest import RENDER_RECORD
 from ..data.mesh_files import MeshFolder
-from ..data.object_shard import ObjectShard
+from ..data.object_shard import ObjectShard, parts_of
 from .blender import find_blender
 from .render_object import Rendered, RenderSettings, RenderTask, render_object
 
 log = logging.getLogger(__name__)
-
-FILE_NAME = "render.csv"
 
 TIMEOUT_S = 1800.0
 """For the pictures of one object."""
@@ -49,7 +48,7 @@ class RenderRow:
     seconds: float = 0.0
 
 
-def merge_record(image_root: Path, rows: list[RenderRow], file_name: str = FILE_NAME) -> None:
+def merge_record(image_root: Path, rows: list[RenderRow], file_name: str = RENDER_RECORD) -> None:
     """Write rows, in place of those of the same objects; rows of other objects stay. Sorted by object."""
     path = image_root / file_name
     merged = {row["object"]: row for row in _read(path)}
@@ -62,14 +61,37 @@ def merge_record(image_root: Path, rows: list[RenderRow], file_name: str = FILE_
 
 
 def render_failures(image_root: Path) -> dict[str, str]:
-    """Object id -> reason of the failures on record in a folder of pictures, also in the records of parts."""
-    failures = {}
-    for path in [image_root / FILE_NAME, *sorted(image_root.glob("render.*-of-*.csv"))]:
-        for row in _read(path):
-            failures.pop(row["object"], None)
-            if row["status"] == "failed":
-                failures[row["object"]] = row["reason"]
-    return failures
+    """Object id -> reason of the failures on record in a folder of pictures, also in the records of parts.
+
+    Of several records the one that was written last counts.
+    """
+    paths = [*parts_of(image_root, RENDER_RECORD).values(), image_root / RENDER_RECORD]
+    paths = sorted((path for path in paths if path.is_file()), key=lambda path: path.stat().st_mtime_ns)
+    rows = {row["object"]: row for path in paths for row in _read(path)}
+    return {uid: row["reason"] for uid, row in rows.items() if row["status"] == "failed"}
+
+
+def join_records(image_root: Path, paths: list[Path]) -> tuple[int, int]:
+    """Bring the record of a whole up to date by those of its parts; returns the numbers of rows and of failures.
+
+    Where an object stands in several, pictures that were made replace a failure, and otherwise the later file counts.
+    """
+    best: dict[str, RenderRow] = {}
+    for path in paths:
+        for cells in _read(path):
+            row = _row(cells, path)
+            if row.object not in best or row.status != "failed" or best[row.object].status == "failed":
+                best[row.object] = row
+    merge_record(image_root, list(best.values()))
+    return len(best), sum(row.status == "failed" for row in best.values())
+
+
+def _row(cells: dict[str, str], path: Path) -> RenderRow:
+    try:
+        made, kept, seconds = int(cells["made"]), int(cells["kept"]), float(cells["seconds"])
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: object {cells['object']!r}: not a row of a rendering ({error})") from None
+    return RenderRow(cells["object"], cells["status"], cells["reason"], made, kept, seconds)
 
 
 def _read(path: Path) -> list[dict]:
@@ -92,7 +114,7 @@ class RenderRecord:
     """
 
     def __init__(self, image_root: Path, shard: ObjectShard, unfit: dict[str, str]) -> None:
-        self.image_root, self.file_name = image_root, shard.part_of(FILE_NAME)
+        self.image_root, self.file_name = image_root, shard.part_of(RENDER_RECORD)
         self.made = self.kept = self.failed = self.objects = 0
         self._unwritten: list[RenderRow] = []
         self._pause_s, self._written_at = FLUSH_S, time.monotonic()
@@ -157,11 +179,13 @@ def make_images(
     Returns:
       the exit status, `cli.FAILURES` where an object has failed.
     Raises:
-      InputError: a folder that cannot be made, a Blender that cannot be used, a record that is something else.
+      InputError: a folder that cannot be made, a Blender that cannot be used, a record that is something else or of
+        another number of parts.
     """
     shard = shard or ObjectShard()
     make_folder(image_root)
     with folder_lock(image_root, "a rendering", shard.name), stop_on_sigterm():
+        shard.check_division(image_root, RENDER_RECORD)
         record = RenderRecord(image_root, shard, shard.of(meshes.unfit))
         tasks = render_tasks(shard.of(meshes.meshes), image_root, settings, workers, overwrite, blender)
         results = run_jobs(render_object, tasks, workers, timeout_s if workers else None, progress="rendering")

@@ -14,7 +14,7 @@ from ..common.images import foreground_at_rays, load_rgba
 from ..common.jobs import Failure, run_jobs
 from ..core.storage import load_sparse
 from ..data.folder import Folder
-from ..data.manifest import MANIFEST, STATUSES, Row, rows_of_files, write_manifest
+from ..data.manifest import MANIFEST, RENDER_RECORD, STATUSES, Row, check_joined, rows_of_files, write_manifest
 from ..data.object_shard import ObjectShard
 from .xray_object import XRaySettings, first_layer, iou, on_border
 from .xray_run import SHOWN
@@ -69,11 +69,14 @@ def scan_dataset(job: ScanJob, workers: int, shard: ObjectShard, overwrite: bool
     """Write the manifest of a data set, or of one part of its objects; returns the exit status.
 
     Raises:
-      InputError: not a data set; a manifest that is there, unless `overwrite`.
+      InputError: not a data set; a manifest that is there, unless `overwrite`; records of parts that were not joined,
+        or of another number of parts than this one.
     """
     path = job.root / shard.part_of(MANIFEST)
     if path.exists() and not overwrite:
         raise InputError(f"{path}: is there already; give --overwrite to measure all again")
+    check_joined(job.root, (RENDER_RECORD,) if shard.name else (MANIFEST, RENDER_RECORD))
+    shard.check_division(job.root, MANIFEST)
     objects: dict[str, list[Row]] = {}
     for row in rows_of_files(job.root):
         if shard.has(row.object):

@@ -138,7 +138,7 @@ def make_xrays(
     Returns:
       Exit status: 0 when every view was written, 3 when there were failures, which the manifest lists.
     Raises:
-      InputError: a folder that is missing; settings that no object can be made with.
+      InputError: a folder that is missing; settings that no object can be made with; parts of another number.
       RunError: nothing can be written any more, as on a full disk.
     """
     shard = shard or ObjectShard()
@@ -147,6 +147,7 @@ def make_xrays(
     make_folder(job.xray_root)
     items = list(shard.of(meshes.meshes).items())
     with folder_lock(job.xray_root, "a run of get_xray.py", shard.name), stop_on_sigterm(), full_disk(job.xray_root):
+        shard.check_division(job.xray_root.parent, MANIFEST)
         job = replace(job, failures=render_failures(job.image_root))
         record = XRayRecord(job, shard, shard.of(meshes.unfit))
         results = run_items(executor, job, items, workers, timeout_s, job.prepare, "X-Rays")

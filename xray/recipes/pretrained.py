@@ -44,6 +44,7 @@ from .scores import (
     perfect,
     predict,
     sample,
+    sample_path,
     thumbnail,
 )
 
@@ -131,13 +132,13 @@ def own_samples(work: Work) -> Path:
     """The first stage's X-Rays of the second stage's training views; what is there stays."""
     folder = work.folder / "own_samples"
     scorer = HeldOutScorer(_dataset(work, "upsampler", "all"), work.folder / "data_large/meshes")
-    todo = [index for index in range(len(scorer.dataset)) if not (folder / f"{scorer.name(index)}_xray.npz").is_file()]
+    todo = [index for index in range(len(scorer.dataset)) if not sample_path(folder, scorer, index).is_file()]
     pipeline = XRayDiffusionPipeline.from_pretrained(work.folder / "diffusion")
     pipeline.set_progress_bar_config(disable=True)
     for start in tqdm(range(0, len(todo), BATCH), desc="own samples"):
         indices = todo[start : start + BATCH]
         for index, xray in zip(indices, sample(scorer, pipeline, indices, 0), strict=True):
-            save_xray(folder / f"{scorer.name(index)}_xray.npz", xray)
+            save_xray(sample_path(folder, scorer, index), xray)
     return folder
 
 

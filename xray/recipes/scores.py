@@ -19,6 +19,7 @@ from ..core.storage import save_xray
 from ..core.xray import XRay
 from ..data.dataset import XRayDataset
 from ..data.mesh_files import find_meshes
+from ..data.sample_names import XRAY_ENDING, file_stem, sample_name
 from ..evaluate.run import seed_of
 from ..inference.pipeline import XRayDiffusionPipeline, XRayUpsamplerPipeline
 from ..mesh.load import load_mesh
@@ -74,9 +75,8 @@ class HeldOutScorer:
         return find_meshes(self.mesh_root)
 
     def name(self, index: int) -> str:
-        """<object>_<view>."""
-        row = self.dataset.rows[index]
-        return f"{row.object}_{row.view}"
+        """By which an evaluation knows the sample."""
+        return sample_name(*self.dataset.rows[index])
 
     def picture(self, index: int) -> Image.Image:
         """The view's picture, RGBA."""
@@ -163,19 +163,20 @@ def own_samples(comparison: ComparisonConfig, first: str) -> Path:
     """Folder of a first stage's X-Rays of all training views, <object>_<view>_xray.npz; existing files stay."""
     folder = comparison.run_dir(first) / "own_samples"
     scorer = HeldOutScorer(_dataset(comparison, "train"), comparison.mesh_root)
-    todo = [index for index in range(len(scorer.dataset)) if not _sample_path(folder, scorer, index).is_file()]
+    todo = [index for index in range(len(scorer.dataset)) if not sample_path(folder, scorer, index).is_file()]
     if todo:
         pipeline = XRayDiffusionPipeline.from_pretrained(comparison.run_dir(first))
         pipeline.set_progress_bar_config(disable=True)
         for start in tqdm(range(0, len(todo), BATCH), desc="own samples"):
             indices = todo[start : start + BATCH]
             for index, xray in zip(indices, sample(scorer, pipeline, indices, 0), strict=True):
-                save_xray(_sample_path(folder, scorer, index), xray)
+                save_xray(sample_path(folder, scorer, index), xray)
     return folder
 
 
-def _sample_path(folder: Path, scorer: HeldOutScorer, index: int) -> Path:
-    return folder / f"{scorer.name(index)}_xray.npz"
+def sample_path(folder: Path, scorer: HeldOutScorer, index: int) -> Path:
+    """File of a first stage's X-Ray of a view, as `train.first_stage` looks for it."""
+    return folder / f"{file_stem(scorer.name(index))}{XRAY_ENDING}"
 
 
 def sample(scorer: HeldOutScorer, first: XRayDiffusionPipeline, indices: list[int], seed: int) -> list[XRay]:

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from ..common.errors import InputError, RunError
 from ..core.codec import Codec
 from ..core.storage import load_xray
+from ..data.sample_names import XRAY_ENDING, file_stem, sample_name
 from .random_streams import ORDER
 
 log = logging.getLogger(__name__)
@@ -96,7 +97,7 @@ class WithFirstStage(Dataset):
     def __init__(self, dataset: Dataset, folder: str | Path, codec: Codec, factor: int):
         self.dataset, self.folder = dataset, Path(folder)
         self.codec = codec.smaller(factor)
-        if next(self.folder.glob("*_xray.npz"), None) is None:
+        if next(self.folder.glob(f"*{XRAY_ENDING}"), None) is None:
             raise InputError(
                 f"{self.folder}: no <object>_<view>_xray.npz; expected the results of "
                 "evaluate_diffusion.py --split train, as Output/NAME/evaluate/checkpoint-<step>"
@@ -107,7 +108,7 @@ class WithFirstStage(Dataset):
 
     def __getitem__(self, index: int) -> dict:
         item = self.dataset[index]
-        path = self.folder / f"{item['object']}_{item['view']}_xray.npz"
+        path = self.folder / f"{file_stem(sample_name(item['object'], item['view']))}{XRAY_ENDING}"
         return {**item, "low": self.codec.encode(load_xray(path)) if path.exists() else None}
 
 
