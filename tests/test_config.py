@@ -1,5 +1,6 @@
 """The configuration: what is known, what is refused, and the published recipe to the number."""
 
+import re
 from dataclasses import asdict
 from pathlib import Path
 
@@ -155,9 +156,8 @@ CASES = [("diffusion", *case) for case in REFUSED.items()] + [
 
 @pytest.mark.parametrize(("stage", "override", "reason"), CASES, ids=[case[1] for case in CASES])
 def test_what_cannot_be_used_is_refused_with_the_key(stage, override, reason):
-    with pytest.raises(InputError, match="") as caught:
+    with pytest.raises(InputError, match=re.escape(reason)) as caught:
         load_config(CONFIGS / f"{stage}.yaml", [override])
-    assert reason in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

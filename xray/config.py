@@ -356,21 +356,21 @@ def _merge(base: DictConfig, values: dict, where: str) -> DictConfig:
     try:
         return OmegaConf.merge(base, OmegaConf.create(values))
     except OmegaConfBaseException as error:
-        raise _refusal(error, where) from None
+        raise refusal(error, where) from None
 
 
 def _checked(merged: DictConfig, where: str) -> Config:
     try:
         config = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:  # an interpolation, as ${x}, that leads nowhere
-        raise _refusal(error, where) from None
+        raise refusal(error, where) from None
     check(config, where)
     return config
 
 
-def _refusal(error: OmegaConfBaseException, where: str) -> InputError:
-    reason = " ".join(str(error).split("\n")[0].split())
-    return InputError(f"{where}: {getattr(error, 'full_key', '') or 'a value'}: {reason}")
+def refusal(error: OmegaConfBaseException, where: str) -> InputError:
+    """OmegaConf's error in one line: the source, the key, what is wrong."""
+    return InputError(f"{where}: {getattr(error, 'full_key', '') or 'a value'}: {str(error).splitlines()[0].strip()}")
 
 
 def _check_keys(values: dict, where: str, prefix: str = "") -> None:

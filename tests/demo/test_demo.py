@@ -1,6 +1,6 @@
 """The demo in a browser: a picture becomes a mesh that can be turned, nothing comes from elsewhere, mistakes are told.
 
-    XRAY_DEMO_PICTURE=docs/demo.png pytest tests/test_demo.py
+    XRAY_DEMO_PICTURE=docs/demo.png pytest tests/demo/test_demo.py
 
 also writes the picture of the page that the README shows, with the model's own number of steps.
 """
@@ -18,21 +18,12 @@ import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from helpers.chromium import BROWSER, PATIENCE_S, Chromium
+from helpers.demo_requests import ask, upload
 from PIL import Image
-
-import demo
-from xray.common.cli import BAD_INPUT
-from xray.common.errors import InputError
-from xray.demo.limits import Limits
-from xray.demo.server import free_port, serving
-from xray.demo.session import KEPT, DemoJobs
-from xray.demo.uploads import BoundedUploads
-from xray.inference.photo import CutOut
 
 ROOT = Path(__file__).parents[2]
 PICTURE = ROOT / "example" / "pictures" / "mug.png"
@@ -378,14 +369,6 @@ def test_no_picture_and_a_file_beyond_the_limit_are_told_too(browser, tmp_path):
     assert not browser.value("Boolean(document.querySelector('#picture img'))")
 
 
-def upload(address: str, content: bytes, name: str = "a.png") -> tuple[int, str]:
-    """Send a file as the page does, without the page."""
-    part = b'--x\r\ncontent-disposition: form-data; name="files"; filename="%s"\r\n\r\n%s\r\n--x--\r\n'
-    headers = {"content-type": "multipart/form-data; boundary=x"}
-    request = urllib.request.Request(f"{address}/gradio_api/upload", part % (name.encode(), content), headers)
-    return status_and_content(request)
-
-
 def test_the_server_itself_refuses_a_file_beyond_the_limit(server):
     for content, expected in ((PICTURE.read_bytes(), 200), (bytes(1000), 415), (bytes(3_000_000), 413)):
         assert upload(server.address(), content)[0] == expected
@@ -397,20 +380,6 @@ def test_nothing_was_fetched_from_outside(browser, server):
     local = (address, address.replace("http", "ws"), "data:", "blob:", "about:srcdoc")
     assert [one for one in browser.requests if not one.startswith(local)] == []
     assert server.foreign() == []
-
-
-def status_and_content(request: urllib.request.Request) -> tuple[int, str]:
-    try:
-        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
-            return answer.status, answer.read().decode(errors="replace")
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode(errors="replace")
-
-
-def ask(address: str, body: dict | None = None) -> tuple[int, str]:
-    """Status and content of an answer; the path is sent as it is."""
-    data = None if body is None else json.dumps(body).encode()
-    return status_and_content(urllib.request.Request(address, data, {"content-type": "application/json"}))
 
 
 @pytest.mark.parametrize(
@@ -490,92 +459,3 @@ def test_the_queue_is_bounded(server):
     answers = [join(server, server.example(), f"q{number}") for number in range(8)]
     assert {status for status, _ in answers} == {200, 503}
     assert "full" in next(content for status, content in answers if status == 503)
-
-
-@pytest.fixture
-def page_server(tmp_path, monkeypatch):
-    """The page's real server with small limits below a root path; what would make shapes is left out."""
-    monkeypatch.setenv("GRADIO_TEMP_DIR", "")
-    sample = SimpleNamespace(steps=2, guidance_min=1, guidance_max=1)
-    maker = SimpleNamespace(first=SimpleNamespace(training=SimpleNamespace(sample=sample)), cutout=CutOut())
-    limits = Limits(upload_mb=1, visitor_mb=2, folder_mb=3)
-    with serving(maker, "127.0.0.1", free_port("127.0.0.1", 0), limits, "/xray") as address:
-        yield address.split("/xray")[0].rstrip("/")
-
-
-@pytest.mark.parametrize("prefix", ["", "/xray", "/xray/xray"])
-@pytest.mark.parametrize("path", ["/gradio_api/file=http://127.0.0.1:9/a", "/gradio_api/proxy=http://127.0.0.1:9/a"])
-def test_a_root_path_does_not_lead_around_the_guard(page_server, prefix, path):
-    assert ask(page_server + prefix + path) == (403, "only files of this page")
-
-
-def test_uploads_are_bounded_in_kind_and_for_a_visitor(page_server):
-    noise = np.random.default_rng(0).integers(0, 255, (500, 450, 3), np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(noise).save(file, "PNG")
-    good = file.getvalue()
-    assert 600_000 < len(good) < 900_000
-    answers = [upload(page_server, good, f"{number}.png")[0] for number in range(4)]
-    assert answers == [200, 200, 429, 429]
-    assert upload(page_server, bytes(1000), "noise.png")[0] == 415
-    assert upload(page_server, b"%!PS-Adobe-3.0", "a.eps")[0] == 415
-    assert upload(page_server, bytes(1_200_000), "large.png")[0] == 413
-
-
-def test_uploads_are_bounded_for_all_together(tmp_path):
-    (tmp_path / "old.bin").write_bytes(bytes(900_000))
-    bounded = BoundedUploads(None, tmp_path, Limits(folder_mb=1))
-    scope = {"type": "http", "method": "POST", "path": "/gradio_api/upload", "client": ("a", 1)}
-    for length, status in ((b"50000", None), (b"200000", 507), (b"", 411)):
-        answer = bounded._refuse(scope, int(length) if length else None)
-        assert (answer and answer.status_code) == status
-
-
-@pytest.fixture
-def jobs(tmp_path) -> DemoJobs:
-    return DemoJobs(None, tmp_path / "folder", Limits(keep_minutes=1, steps=10))
-
-
-@pytest.mark.parametrize(
-    "values", [(0, 1, 1, 0, "rays"), (11, 1, 1, 0, "rays"), (2, float("nan"), 1, 0, "rays"), (2, 1, 99, 0, "rays"),
-               (2, 1, 1, -1, "rays"), (2, 1, 1, None, "rays"), ("2", 1, 1, 0, "rays"), (2, 1, 1, 0, "magic")],
-)  # fmt: skip
-def test_what_a_form_says_is_checked(jobs, values):
-    assert jobs.settings(2, 1, 3.5, 7, "rays").guidance == (1.0, 3.5)
-    with pytest.raises(InputError, match="expected"):
-        jobs.settings(*values)
-
-
-def test_old_results_are_removed_and_new_ones_kept(jobs):
-    old, new = jobs.results / "old", jobs.results / "new"
-    for folder in (old, new):
-        folder.mkdir()
-        (folder / "a.npz").touch()
-    os.utime(old, (time.time() - 90, time.time() - 90))
-    jobs.sweep()
-    assert [folder.name for folder in jobs.results.iterdir()] == ["new"]
-
-
-def test_only_the_last_works_stay_in_memory(jobs):
-    for number in range(KEPT + 3):
-        jobs._jobs[str(number)] = SimpleNamespace(done=number != 0)
-        jobs._forget()
-    assert list(jobs._jobs) == ["0", *(str(number) for number in range(3, KEPT + 3))]
-
-
-@pytest.mark.parametrize(
-    ("flags", "said"),
-    [
-        (["--root_path", "xray"], "root path xray"),
-        (["--device", "abacus"], "abacus"),
-        (["--model", "no/where"], "no/where"),
-        (["--upload_mb", "0"], "upload mb 0"),
-        (["--port", "70000"], "70000"),
-        (["--host", "203.0.113.1"], "203.0.113.1"),
-    ],
-)
-def test_flags_that_cannot_be_used_are_one_line(capsys, flags, said):
-    assert demo.main(flags) == BAD_INPUT
-    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
-    assert len(errors) == 1
-    assert said in errors[0]

@@ -69,7 +69,7 @@ def wait_for(path: Path, process: subprocess.Popen, timeout_s: float = 600) -> N
     while not path.exists():
         assert process.poll() is None, f"ended with {process.returncode} before {path.name}"
         assert time.monotonic() < end, f"{path.name} did not come"
-        time.sleep(0.002)
+        time.sleep(0.01)
 
 
 def children(process: subprocess.Popen) -> list[psutil.Process]:

@@ -20,7 +20,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 PUSH = """
 import sys
-from xray.pipeline import XRayDiffusionPipeline, XRayUpsamplerPipeline
+from xray import XRayDiffusionPipeline, XRayUpsamplerPipeline
 for kind, folder in ((XRayDiffusionPipeline, "diffusion"), (XRayUpsamplerPipeline, "upsampler")):
     kind.from_pretrained(f"{sys.argv[1]}/{folder}").push_to_hub(f"someone/{folder}", private=True)
 """
@@ -28,7 +28,7 @@ for kind, folder in ((XRayDiffusionPipeline, "diffusion"), (XRayUpsamplerPipelin
 LOAD = """
 import sys
 from PIL import Image
-from xray.pipeline import XRayDiffusionPipeline, XRayUpsamplerPipeline
+from xray import XRayDiffusionPipeline, XRayUpsamplerPipeline
 first = XRayDiffusionPipeline.from_pretrained("someone/diffusion")
 second = XRayUpsamplerPipeline.from_pretrained("someone/upsampler")
 picture = Image.open(sys.argv[1])

@@ -96,7 +96,19 @@ def test_the_comparison_of_the_repository_is_valid_and_begins_with_the_published
         ({"objects": {"image_size": 100, "rays": 64}}, "objects.image_size is 100, expected a multiple of rays"),
         ({"upsamplers": {"b": {"budget": -1}}}, "upsamplers.b.budget is -1.0, expected more than 0"),
         ({"first_stages": {"a": {"keys": {"codec.near": 3}}}}, "recipe a: codec.far is 2.4, expected more than"),
-        ({"objects": [1]}, "not a subclass of Objects"),
+        ({"objects": [1]}, r"yaml: objects is \['1'\], expected a group of number, seed, views, image_size, rays"),
+        ({"objects": 3}, "yaml: objects is '3', expected a group of number, seed, views, image_size, rays"),
+        ({"objects": None}, "yaml: objects is None, expected a group of number"),
+        ({"objects": {"views": "two"}}, "yaml: objects.views: Value 'two'"),
+        ({"objects": {"vews": 2}}, "yaml: objects.vews: Key 'vews'"),
+        ({"first_stages": [1]}, r"yaml: first_stages is \['1'\], expected a group of keys"),
+        (
+            {"first_stages": {"a": 3}},
+            "yaml: first_stages.a is '3', expected a group of note, keys, budget, own_samples",
+        ),
+        ({"upsamplers": {"b": {"keys": [1]}}}, r"yaml: upsamplers.b.keys is \['1'\], expected a group of keys"),
+        ({"sampling_seeds": 3}, "yaml: sampling_seeds is '3', expected a list"),
+        ({"budget_s": [1]}, r"yaml: budget_s is \['1'\], expected a single value"),
     ],
 )
 def test_a_comparison_that_cannot_be_run_is_refused_in_one_line(small, changes, expected):

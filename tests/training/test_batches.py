@@ -1,9 +1,12 @@
 """Batches: their order, and samples that cannot be read."""
 
+import multiprocessing
+import signal
+
 import pytest
 import torch
 
-from xray.common.errors import InputError
+from xray.common.errors import InputError, RunError
 from xray.training.batches import BatchLoader, OrderedSamples, SampleNumbers
 
 
@@ -57,3 +60,16 @@ def test_samples_that_are_all_bad_end_the_run():
     _, loader = batches(Numbered(3, bad={0, 1, 2}), "skip")
     with pytest.raises(InputError, match=r"none of 3 samples can be read; the last one: xrays/a/00\d.npz: cut short"):
         list(loader)
+
+
+def test_a_lost_worker_is_told_where_a_batch_is_waited_for_and_nowhere_else():
+    before = signal.getsignal(signal.SIGCHLD)
+    _, loader = batches(Numbered(5), "stop", workers=1, count=100)
+    iterator = iter(loader)
+    next(iterator)
+    (worker,) = multiprocessing.active_children()
+    worker.kill()
+    worker.join()  # the signal of its death comes in the midst of something else, here
+    assert signal.getsignal(signal.SIGCHLD) == before
+    with pytest.raises(RunError, match="a data worker was lost"):
+        list(iterator)

@@ -4,6 +4,7 @@ import json
 import resource
 import shutil
 import signal
+import time
 
 import pytest
 import torch
@@ -147,6 +148,7 @@ def test_a_killed_data_worker_ends_the_run_in_one_line(data, tmp_path):
     (tmp_path / "out").mkdir(exist_ok=True)
     while not children(process):
         assert process.poll() is None
+        time.sleep(0.01)
     children(process)[0].kill()
     assert process.wait(600) == 1
     assert "error: a data worker was lost" in log.read_text().strip().splitlines()[-1]

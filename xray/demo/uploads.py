@@ -7,6 +7,7 @@ import time
 from collections import defaultdict, deque
 from pathlib import Path
 
+import anyio
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -16,6 +17,10 @@ from .limits import Limits
 
 FORM_BYTES = 65_536
 """Room for what a form sends around a file."""
+
+REST_BYTES, REST_S = 100_000_000, 20.0
+"""How much of a refused upload is still read, and for how long. A browser reads an answer only once it has sent all of
+its file; where the connection ends before, it tells of a broken connection and not of the reason."""
 
 
 class BoundedUploads:
@@ -36,14 +41,24 @@ class BoundedUploads:
         length = dict(scope["headers"]).get(b"content-length", b"").decode("latin-1")
         refused = self._refuse(scope, int(length) if length.isdecimal() else None)
         if refused is not None:
+            await _drop_body(receive)
             await refused(scope, receive, send)
             return
         answer: list[Message] = []
+        whole = False
+
+        async def receive_part() -> Message:
+            nonlocal whole
+            message = await receive()
+            whole = not message.get("more_body", False)
+            return message
 
         async def keep(message: Message) -> None:
             answer.append(message)
 
-        await self.app(scope, receive, keep)
+        await self.app(scope, receive_part, keep)
+        if not whole:  # the page has refused it in the middle
+            await _drop_body(receive)
         refused = self._not_pictures(answer)
         if refused is not None:
             await refused(scope, receive, send)
@@ -82,6 +97,17 @@ class BoundedUploads:
                     uploaded.unlink(missing_ok=True)
                 return PlainTextResponse(str(error).replace(str(path), path.name), 415)
         return None
+
+
+async def _drop_body(receive: Receive) -> None:
+    """Read what is left of a request's body, within REST_BYTES and REST_S, and keep nothing of it."""
+    left = REST_BYTES
+    with anyio.move_on_after(REST_S):
+        while left > 0:
+            message = await receive()
+            left -= len(message.get("body", b""))
+            if not message.get("more_body", False):  # its end, or the visitor is gone
+                return
 
 
 def folder_bytes(folder: Path) -> int:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ..common.errors import InputError
-from ..config import Config, above_zero, amount, check_ranges, count, from_dict, read_yaml, text
+from ..config import Config, above_zero, amount, check_ranges, count, from_dict, read_yaml, refusal, text
 
 
 @dataclass
@@ -114,12 +114,12 @@ def read_comparison(path: Path) -> ComparisonConfig:
       InputError: no such file, not YAML, an unknown key, a value outside its range, a recipe whose training would be
         refused.
     """
+    values = read_yaml(path)
+    _check_kinds(values, ComparisonConfig, str(path))
     try:
-        comparison = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(ComparisonConfig), read_yaml(path)))
+        comparison = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(ComparisonConfig), values))
     except (OmegaConfBaseException, TypeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: {' '.join(str(error).split())[:160]}") from None
+        raise refusal(error, str(path)) from None
     check_ranges(comparison, str(path))
     both = set(comparison.first_stages) & set(comparison.upsamplers)
     if both or not comparison.first_stages or not comparison.upsamplers:
@@ -133,3 +133,32 @@ def read_comparison(path: Path) -> ComparisonConfig:
     for name in [*comparison.first_stages, *comparison.upsamplers]:
         comparison.training(name)
     return comparison
+
+
+def _check_kinds(values: dict, schema: type, where: str, prefix: str = "") -> None:
+    """Check that groups, lists and single values stand where `schema`, a data class, has them: OmegaConf's own errors
+    about these do not name the key. Raises InputError; keys that are not in the schema are left to OmegaConf."""
+    for key, kind in get_type_hints(schema).items():
+        if key not in values:
+            continue
+        value, name = values[key], f"{prefix}{key}"
+        _check_kind(value, kind, where, name)
+        if is_dataclass(kind):
+            _check_kinds(value, kind, where, f"{name}.")
+        elif get_origin(kind) is dict and is_dataclass(get_args(kind)[1]):
+            for entry, group in value.items():
+                _check_kind(group, get_args(kind)[1], where, f"{name}.{entry}")
+                _check_kinds(group, get_args(kind)[1], where, f"{name}.{entry}.")
+
+
+def _check_kind(value: object, kind: type, where: str, name: str) -> None:
+    if is_dataclass(kind):
+        fits, expected = isinstance(value, dict), f"a group of {', '.join(item.name for item in fields(kind))}"
+    elif get_origin(kind) is dict:
+        fits, expected = isinstance(value, dict), "a group of keys"
+    elif get_origin(kind) is list:
+        fits, expected = isinstance(value, list), "a list"
+    else:
+        fits, expected = not isinstance(value, (dict, list)), "a single value"
+    if not fits:
+        raise InputError(f"{where}: {name} is {value!r}, expected {expected}")

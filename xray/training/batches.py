@@ -8,7 +8,10 @@ results, which an upsampler otherwise never sees.
 from __future__ import annotations
 
 import logging
+import signal
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +137,16 @@ def collate(items: list[dict | InputError]) -> dict | InputError:
     }
 
 
+@contextmanager
+def _unchanged_sigchld() -> Iterator[None]:
+    """Undo what torch's loader does as its first workers start: from then on, the death of one raises wherever the main
+    thread is just then, as in a step or an import. Who waits for a batch finds a lost worker without it, in 5 s."""
+    before = signal.getsignal(signal.SIGCHLD)
+    yield
+    if before is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, before)
+
+
 class BatchLoader:
     """Iterates over batches as `collate` makes them; names and counts (`unreadable`) the samples that are left out.
 
@@ -151,7 +164,8 @@ class BatchLoader:
         )
 
     def __iter__(self) -> Iterator[dict]:
-        iterator = iter(self._loader)
+        with _unchanged_sigchld():
+            iterator = iter(self._loader)
         while True:
             try:
                 batch = next(iterator)
