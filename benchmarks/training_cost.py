@@ -33,6 +33,7 @@ from xray.models.build import make_conditioner, make_model
 from xray.models.conditioner import Conditioner
 from xray.training import acceleration
 from xray.training.checkpoint import Ema
+from xray.training.optimizer import Muon
 from xray.training.setup import make_task
 
 PHASES = ("encoders", "forward", "backward")
@@ -341,7 +342,10 @@ def optimize(parameters: list[nn.Parameter], kind: str) -> tuple[int, int]:
     gradients = sum(map(_bytes, parameters))
     if kind == "adamw8bit":  # bitsandbytes runs on CUDA only; one kernel a parameter, nothing temporary
         return adamw8bit_bytes(value.numel() for value in parameters), gradients
-    optimizer = torch.optim.AdamW(parameters, foreach=True)  # what PyTorch takes by itself for CUDA tensors
+    if kind == "muon":
+        optimizer = Muon(parameters, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0)
+    else:
+        optimizer = torch.optim.AdamW(parameters, foreach=True)  # what PyTorch takes by itself for CUDA tensors
     optimizer.step()  # makes the state
     state = [value for values in optimizer.state.values() for value in values.values() if value.ndim]
     with Ledger() as ledger:

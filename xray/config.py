@@ -202,7 +202,7 @@ class Train:
     init_from: str = ""
     batch_size: int = count(14)
     accumulation: int = count(1)
-    optimizer: str = choice("adamw", "adamw8bit")
+    optimizer: str = choice("adamw", "adamw8bit", "muon")
     learning_rate: float = above_zero(1e-4)
     beta1: float = below_one(0.9)
     beta2: float = below_one(0.999)

@@ -8,7 +8,17 @@ import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
-from training_cost import CPU_SINGLE, PHASES, Autocast, Fused, adamw8bit_bytes, example_batch, measure, saved_storages
+from training_cost import (
+    CPU_SINGLE,
+    PHASES,
+    Autocast,
+    Fused,
+    adamw8bit_bytes,
+    example_batch,
+    measure,
+    optimize,
+    saved_storages,
+)
 
 from xray.config import Config, load_config
 from xray.models.build import make_conditioner, make_model
@@ -210,3 +220,15 @@ def test_a_mistake_is_one_line(arguments, message, capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert message in line
+
+
+def test_muon_keeps_one_number_a_weight_of_a_matrix_where_adamw_keeps_two():
+    def parameters():
+        weights = [torch.nn.Parameter(torch.zeros(size)) for size in ((64, 32, 3, 3), (64,))]
+        for weight in weights:
+            weight.grad = torch.ones_like(weight)
+        return weights
+
+    state = {kind: optimize(parameters(), kind)[0] for kind in ("adamw", "muon")}
+    assert state["adamw"] == 2 * 4 * (64 * 32 * 9 + 64)
+    assert state["muon"] == 4 * (64 * 32 * 9 + 2 * 64)

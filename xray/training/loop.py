@@ -7,7 +7,7 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -18,13 +18,14 @@ from torch import nn
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from ..common.errors import InputError, RunError
+from ..common.errors import RunError
 from ..config import Config
 from . import checkpoint
 from .batches import BatchLoader, OrderedSamples, SampleNumbers
 from .checkpoint import Ema, State, resume
 from .launch import launch_lock
 from .objectives import Denoising, Regression
+from .optimizer import make_optimizer
 from .random_streams import RandomStreams
 from .validation import Validation, save_picture
 
@@ -247,29 +248,6 @@ def learning_rate(step: int, base: float, schedule: str, warmup_steps: int, max_
         return base
     done = (step - warmup_steps) / max(1, max_steps - warmup_steps)
     return base * (1 + math.cos(math.pi * min(done, 1))) / 2
-
-
-def make_optimizer(
-    parameters: Iterable[torch.nn.Parameter],
-    kind: str,
-    learning_rate: float,
-    betas: tuple[float, float],
-    weight_decay: float,
-    epsilon: float,
-) -> torch.optim.Optimizer:
-    """AdamW, or its 8-bit form; InputError where that cannot run."""
-    options = {"lr": learning_rate, "betas": betas, "weight_decay": weight_decay, "eps": epsilon}
-    if kind == "adamw":
-        return torch.optim.AdamW(parameters, **options)
-    if not torch.cuda.is_available():
-        raise InputError("train.optimizer adamw8bit needs a CUDA device; here only adamw runs")
-    try:
-        import bitsandbytes
-    except ImportError:
-        raise InputError(
-            "train.optimizer adamw8bit needs bitsandbytes: pip install -r requirements-gpu.txt",
-        ) from None
-    return bitsandbytes.optim.AdamW8bit(parameters, **options)
 
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)

@@ -100,6 +100,10 @@ def make_accelerator(config: Config) -> Accelerator:
         )
     if os.environ.get("ACCELERATE_USE_FSDP") == "true" and accelerator.distributed_type == DistributedType.MULTI_CPU:
         acceleration.shard_over_cpus(accelerator)
+    if train.optimizer == "muon" and accelerator.distributed_type in checkpoint.SHARDED:
+        raise InputError(
+            "train.optimizer muon needs whole matrices in every process; expected adamw with FSDP or DeepSpeed"
+        )
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
         # DeepSpeed steps and clips itself, and needs the values that accelerate would read from a loader.
         accelerator.state.deepspeed_plugin.deepspeed_config |= {
