@@ -4,10 +4,13 @@ EXTRA=requirements-train.txt
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
 train() {
-    local stage=$1 config=${CONFIG:-configs/$1.yaml} gpus launch
+    local stage=$1 config=${CONFIG:-configs/$1.yaml} gpus=0 launch
     # A mistake in the configuration is one line here, and status 2, before anything is launched.
     python "train_$stage.py" --config "$config" --dry_run "${@:2}" >/dev/null
-    gpus=$(python -c 'import torch; print(torch.cuda.device_count())')
+    # Without the driver of a GPU torch need not be asked, which takes seconds.
+    if [ -e /dev/nvidiactl ] || [ -e /dev/dxg ] || [ -e /dev/kfd ]; then
+        gpus=$(python -c 'import torch; print(torch.cuda.device_count())')
+    fi
     if [ "$gpus" -gt 1 ]; then
         launch=(--config_file configs/accelerate/ddp.yaml --num_processes "$gpus")
     elif [ "$gpus" = 1 ]; then

@@ -6,4 +6,4 @@ source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
 # One thread a process: the tests run side by side, a process a core.
 export OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1
-exec python -m pytest -n "$(nproc)" --dist loadfile "$@"
+exec python -m pytest -n "$(nproc)" --dist loadfile --no-loadscope-reorder "$@"

@@ -6,13 +6,13 @@ import contextlib
 import json
 import os
 import shutil
-import subprocess
-import sys
+import signal
 import time
 from pathlib import Path
 
 import pytest
 from helpers.disks import disk, make_read_only
+from helpers.forked import Forked
 from helpers.tiny_runs import make_data, train_stage
 
 import evaluate_diffusion
@@ -55,16 +55,17 @@ def scores(folder: Path) -> list:
 def test_the_second_evaluation_of_a_checkpoint_is_refused_while_the_first_is_at_work(runs, tmp_path, capsys):
     experiment = copy(runs, tmp_path)
     folder = experiment / "evaluate" / "checkpoint-1"
-    command = [sys.executable, "evaluate_diffusion.py", "--exp_diffusion", str(experiment), "--split", "all"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    first = subprocess.Popen([*command, "--seed", "1"], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
+    flags = ["--exp_diffusion", str(experiment), "--split", "all", "--seed", "1"]
+    first = Forked(lambda: evaluate_diffusion.main(flags), tmp_path / "first.log")
     while not (folder / "settings.json").is_file():
         assert first.poll() is None
         time.sleep(0.005)
+    first.send_signal(signal.SIGSTOP)  # it is at work as long as this needs
     assert evaluate(experiment, "--seed", "2") == BAD_INPUT
     line = error(capsys)
     assert f"an evaluation of checkpoint-1, process {first.pid} on " in line
     assert evaluate(experiment, "--untrained", "--max_samples", "1") == OK  # another folder of the same experiment
+    first.send_signal(signal.SIGCONT)
     assert first.wait(300) == OK
     assert json.loads((folder / "settings.json").read_text())["seed"] == 1
     assert json.loads((folder / "metrics.json").read_text())["samples"] == 4

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+import warnings
+from functools import partial
 from pathlib import Path
 
 import psutil
 import torch
-from accelerate.state import AcceleratorState, GradientState
+from accelerate.state import AcceleratorState, GradientState, PartialState
+from helpers.forked import Forked, can_fork, side_by_side
 from safetensors.torch import load_file
 
 from xray.common.cli import entry
 from xray.training.cli import train
 
 ROOT = Path(__file__).parents[2]
+Process = subprocess.Popen | Forked
 PARTS = ("model.safetensors", "ema.safetensors", "optimizer.pt", "trainer.json")
 
 
@@ -63,7 +68,29 @@ def launch(stage: str, data: Path, output: Path, *overrides: str, processes: int
         return subprocess.Popen(command, cwd=ROOT, env=env, stderr=log, stdout=log, start_new_session=True, **options)
 
 
-def wait_for(path: Path, process: subprocess.Popen, timeout_s: float = 600) -> None:
+def start(stage: str, data: Path, output: Path, *overrides: str, processes: int = 1, before=lambda: None) -> Process:
+    """As `launch`, in copies of this process: no command, no torchrun, and at once. `before` is called there first."""
+    if not can_fork():
+        return launch(stage, data, output, *overrides, processes=processes, preexec_fn=before)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1]), "WORLD_SIZE": str(processes)}
+
+    def rank(number: int) -> int:
+        if processes > 1:
+            os.environ.update(meeting, RANK=str(number), LOCAL_RANK=str(number), LOCAL_WORLD_SIZE=str(processes))
+        warnings.simplefilter("ignore")
+        PartialState._reset_state()
+        return run(stage, data, output, *overrides)
+
+    def work() -> int:
+        before()
+        return rank(0) if processes == 1 else side_by_side([partial(rank, number) for number in range(processes)])
+
+    return Forked(work, output.with_suffix(".log"))
+
+
+def wait_for(path: Path, process: Process, timeout_s: float = 600) -> None:
     """Until `path` exists; the process must still be running then."""
     end = time.monotonic() + timeout_s
     while not path.exists():
@@ -72,12 +99,12 @@ def wait_for(path: Path, process: subprocess.Popen, timeout_s: float = 600) -> N
         time.sleep(0.01)
 
 
-def children(process: subprocess.Popen) -> list[psutil.Process]:
+def children(process: Process) -> list[psutil.Process]:
     """Processes that it started itself."""
     return psutil.Process(process.pid).children()
 
 
-def kill_all(process: subprocess.Popen) -> None:
+def kill_all(process: Process) -> None:
     """SIGKILL to the whole group, as a lost node would."""
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()

@@ -24,13 +24,19 @@ def red_network(packages, tmp_path_factory):
     from onnx import TensorProto, helper, numpy_helper, save
 
     side = 320
-    weight = np.array([8.0, -8.0, -8.0], np.float32).reshape(1, 3, 1, 1)
+    mean, spread = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])  # by which rembg normalises
+    red = 40 * np.array([1.0, -1, -1])  # red without green and blue: not black, not white
+    weight = (red * spread).astype(np.float32).reshape(1, 3, 1, 1)
+    bias = np.array([red @ mean - 40 * 0.3], np.float32)
     graph = helper.make_graph(
-        [helper.make_node("Conv", ["picture", "weight"], ["raw"]), helper.make_node("Sigmoid", ["raw"], ["mask"])],
+        [
+            helper.make_node("Conv", ["picture", "weight", "bias"], ["raw"]),
+            helper.make_node("Sigmoid", ["raw"], ["mask"]),
+        ],
         "red",
         [helper.make_tensor_value_info("picture", TensorProto.FLOAT, [1, 3, side, side])],
         [helper.make_tensor_value_info("mask", TensorProto.FLOAT, [1, 1, side, side])],
-        [numpy_helper.from_array(weight, "weight")],
+        [numpy_helper.from_array(weight, "weight"), numpy_helper.from_array(bias, "bias")],
     )
     path = tmp_path_factory.mktemp("network") / "red.onnx"
     save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
@@ -39,7 +45,7 @@ def red_network(packages, tmp_path_factory):
 
 def photo(path) -> tuple[int, int, int, int]:
     """A red box before a background of blue and green noise; where the box is."""
-    noise = np.random.default_rng(0).integers(100, 200, (300, 400, 3), np.uint8)  # black would look red to it
+    noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
     noise[..., 0] = 0
     picture, box = Image.fromarray(noise), (100, 60, 260, 180)
     picture.paste((230, 10, 10), box)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import resource
+import runpy
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from accelerate.state import AcceleratorState, GradientState, PartialState
+from helpers.forked import Forked, can_fork
 from PIL import Image
 from train_vae import load_batch, pictures
 
@@ -125,8 +130,26 @@ def test_baselines(small):
     assert mean(first, "hidden_hit_iou")[0] == mean(first, "hidden_fscore@0.05")[0] == 0
 
 
+def in_a_copy(log: Path, script: Path, *arguments: object) -> float:
+    """As `command` runs a script, in a copy of this process, which has imported everything already."""
+
+    def work() -> None:
+        sys.argv = [str(script), *map(str, arguments)]
+        PartialState._reset_state()
+        AcceleratorState._reset_state(True)
+        GradientState._reset_state()
+        runpy.run_path(str(script), run_name="__main__")
+
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert Forked(work, log).wait(600) == 0, log.read_text()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
 def test_a_recipe_gets_the_steps_that_its_time_is_worth_and_keeps_them(small, monkeypatch, tmp_path):
     monkeypatch.setattr(running, "PROBES", (1, 5))
+    if can_fork():
+        monkeypatch.setattr(running, "command", in_a_copy)
     comparison = read_comparison(small)
     plans = {name: train_recipe(comparison, name) for name in ("plain", "decoder")}
     for name, plan in plans.items():

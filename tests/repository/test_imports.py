@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -141,6 +142,24 @@ def test_preprocessing_reaches_no_torch():
     for path in [*tools, *PREPROCESSING]:
         for name, module in {path.name: path, **reach([path])}.items():
             assert not imports(module)[1] & TORCH, f"{path.name} reaches {name}"
+
+
+def test_modules_that_texts_name_are_there():
+    """In strings that other processes run, documentation, scripts: no import fails there when tests are collected."""
+    named = re.compile(r"\b(?:from|import|-m) (xray(?:\.\w+)+)")
+    texts = [
+        path
+        for folder in ("xray", "tests", "docs", "scripts", "example", "benchmarks", "configs", "preprocess")
+        for ending in ("py", "md", "sh", "sbatch", "yaml")
+        for path in (ROOT / folder).rglob(f"*.{ending}")
+    ]
+    missing = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in [*texts, *ROOT.glob("*.py"), *ROOT.glob("*.md")]
+        for name in named.findall(path.read_text(encoding="utf-8"))
+        if name not in MODULES
+    }
+    assert missing == set()
 
 
 @pytest.mark.parametrize("path", PREPROCESSING, ids=lambda path: path.stem)

@@ -7,7 +7,7 @@ import signal
 import pytest
 from helpers.disks import disk, make_read_only
 from helpers.tiny_runs import make_data
-from helpers.training_runs import last_line, launch, run, wait_for
+from helpers.training_runs import last_line, run, start, wait_for
 
 from xray.training import checkpoint
 from xray.training.checkpoint import Retention
@@ -81,19 +81,19 @@ def test_a_run_that_goes_on_past_a_damaged_checkpoint_keeps_what_it_saves(data, 
 
 def test_the_second_training_in_a_folder_is_refused(data, tmp_path, capsys):
     output = tmp_path / "out"
-    first = launch("diffusion", data, output, "train.max_steps=5000", "train.checkpoint_every=1")
+    first = start("diffusion", data, output, "train.max_steps=5000", "train.checkpoint_every=1")
     try:
         wait_for(output / "checkpoint-1", first)
+        first.send_signal(signal.SIGSTOP)  # so that it does not take the others' time
         assert run("diffusion", data, output, "train.max_steps=2") == 2
         line = last_line(capsys)
         assert line.startswith(f"error: {output}: a training, process {first.pid} on ")
-        second = launch(
-            "diffusion", data, output, "train.max_steps=2", processes=2
-        )  # one line, and none waits for ever
-        assert second.wait(600) != 0
+        second = start("diffusion", data, output, "train.max_steps=2", processes=2)
+        assert second.wait(600) != 0  # one line, and none waits for ever
         assert output.with_suffix(".log").read_text().count("is at work in it") == 1
         assert first.poll() is None
     finally:
+        first.send_signal(signal.SIGCONT)
         first.send_signal(signal.SIGTERM)
         first.wait(600)
     assert all(checkpoint.damage_of(checkpoint.path_of(output, step)) is None for step in checkpoint.steps(output))

@@ -2,13 +2,15 @@
 
 import json
 import os
+import re
 import signal
 import time
+from pathlib import Path
 
 import pytest
 import torch
 from helpers.tiny_runs import make_data
-from helpers.training_runs import assert_equal, children, contents, kill_all, launch, run, wait_for
+from helpers.training_runs import assert_equal, children, contents, kill_all, launch, run, start, wait_for
 
 from xray.training import checkpoint
 from xray.training.batches import OrderedSamples, SampleNumbers
@@ -30,7 +32,7 @@ def one_thread():
 def test_killed_and_started_again_equals_never_killed(data, tmp_path):
     # 4 views and a batch of 3: the kill falls into the middle of an epoch.
     options = ("train.max_steps=9", "train.checkpoint_every=3", "train.batch_size=3", "data.num_workers=1")
-    killed = launch("diffusion", data, tmp_path / "killed", *options)
+    killed = start("diffusion", data, tmp_path / "killed", *options)
     wait_for(tmp_path / "killed" / "checkpoint-3", killed)
     kill_all(killed)
     assert run("diffusion", data, tmp_path / "whole", *options) == 0
@@ -51,7 +53,7 @@ def test_two_processes_give_the_gradient_of_one_and_survive_a_lost_rank(data, tm
     assert checkpoint.steps(tmp_path / "two")[-1] < 8
     assert run("diffusion", data, tmp_path / "one", *options, "train.batch_size=2") == 0
     for name in ("two", "whole"):
-        assert launch("diffusion", data, tmp_path / name, *options, processes=2).wait(120) == 0
+        assert start("diffusion", data, tmp_path / name, *options, processes=2).wait(120) == 0
     assert "2 processes x batch 1" in (tmp_path / "whole.log").read_text()
     assert_equal(tmp_path / "two" / "checkpoint-8", tmp_path / "whole" / "checkpoint-8")
     assert json.loads((tmp_path / "two" / "checkpoint-8" / "trainer.json").read_text())["samples"] == 16
@@ -68,16 +70,24 @@ def test_two_processes_give_the_gradient_of_one_and_survive_a_lost_rank(data, tm
     assert rates[:3] == rates[3:]
 
 
+def catches(pid: int, number: signal.Signals) -> bool:
+    """Whether a process has a handler for a signal."""
+    (mask,) = re.findall(r"^SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text(), re.M)
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_saves_and_the_same_command_goes_on(data, tmp_path, number):
     several = number == signal.SIGUSR1
     options = ("train.max_steps=5000", "train.checkpoint_every=5000")
-    process = launch("diffusion", data, tmp_path / "out", *options, processes=1 + several)
+    process = (start if several else launch)("diffusion", data, tmp_path / "out", *options, processes=1 + several)
     log = tmp_path / "out.log"
     while "from step 0 to 5000" not in log.read_text():
         assert process.poll() is None
         time.sleep(0.01)
     receiver = children(process)[1].pid if several else process.pid  # a request to one rank stops every rank
+    while not catches(receiver, number):  # the other rank may be a little behind
+        time.sleep(0.01)
     os.kill(receiver, number)
     assert process.wait(600) == 0
     (step,) = checkpoint.steps(tmp_path / "out")

@@ -6,7 +6,7 @@ import sys
 
 import torch
 from helpers.tiny_runs import make_data
-from helpers.training_runs import ROOT, arguments, launch
+from helpers.training_runs import ROOT, arguments, start
 from safetensors.torch import load_file
 
 from xray.inference.stage import load_stage
@@ -38,7 +38,7 @@ def test_sharded_training_equals_ddp_also_after_going_on(tmp_path, monkeypatch):
         assert done.returncode == 0, done.stderr[-2000:]
         assert "2 processes x batch 1" in done.stderr
     assert "going on from step 1" in done.stderr
-    assert launch("upsampler", data, tmp_path / "ddp", *overrides, processes=2).wait(900) == 0
+    assert start("upsampler", data, tmp_path / "ddp", *overrides, processes=2).wait(900) == 0
 
     folder = tmp_path / "fsdp" / "checkpoint-2"
     parts = {path.name for path in folder.rglob("*.distcp")}
@@ -47,7 +47,9 @@ def test_sharded_training_equals_ddp_also_after_going_on(tmp_path, monkeypatch):
         one, two = (load_file(tmp_path / run / "checkpoint-2" / name) for run in ("fsdp", "ddp"))
         assert one.keys() == two.keys()
         assert all(torch.allclose(one[key], two[key], atol=1e-5) for key in one), name
-    start, ema = load_stage(tmp_path / "fsdp", trained=False), load_stage(tmp_path / "fsdp")
+    untrained, ema = load_stage(tmp_path / "fsdp", trained=False), load_stage(tmp_path / "fsdp")
     assert ema.step == 2
-    moved = [float((a - b).abs().max()) for a, b in zip(start.model.parameters(), ema.model.parameters(), strict=True)]
+    moved = [
+        float((a - b).abs().max()) for a, b in zip(untrained.model.parameters(), ema.model.parameters(), strict=True)
+    ]
     assert max(moved) > 1e-3, "a hundred times the tolerance above"

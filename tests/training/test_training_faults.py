@@ -9,7 +9,7 @@ import time
 import pytest
 import torch
 from helpers.tiny_runs import make_data
-from helpers.training_runs import children, contents, last_line, launch, run
+from helpers.training_runs import children, contents, last_line, launch, run, start
 
 from xray.common.errors import InputError
 from xray.inference.stage import load_stage
@@ -57,7 +57,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(data, output):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
 
-    assert launch("diffusion", data, output, "train.max_steps=4", preexec_fn=limit).wait(600) == 1
+    assert start("diffusion", data, output, "train.max_steps=4", before=limit).wait(600) == 1
     last = output.with_suffix(".log").read_text().strip().splitlines()[-1]
     assert last.startswith(f"error: {output}/checkpoint-4: cannot be saved")
     assert last.endswith("checkpoint-2 is intact")
