@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import trimesh
 from helpers.analytic import plane_xray, sphere_points, sphere_xray
+from scipy import ndimage
 
 from xray.core.camera import Camera
 from xray.core.points import to_points
@@ -92,6 +93,27 @@ def test_a_noisy_sphere_is_one_closed_piece():
     assert near[0] < 0.8 * near[1]
     outward = (mesh.face_normals * mesh.triangles_center).sum(1)
     assert (outward > 0).mean() > 0.97
+
+
+def test_depths_that_are_worse_along_the_outline_follow_the_surface_inside():
+    """A network's depths near an outline: six pixels of noise, where there is one elsewhere."""
+    exact, camera = sphere_xray([0.5], 64)
+    noisy = as_predicted(exact, camera, 1.0)
+    wild = as_predicted(exact, camera, 6.0)
+    rim = ndimage.distance_transform_edt(exact.hit[0]) < 3
+    depth = nondecreasing(np.where(rim, wild.depth, noisy.depth), exact.hit).astype(np.float32)
+    prediction = XRay(depth, noisy.normal, noisy.color)
+
+    def misplaced(xray):
+        """Mean distance of the points near the outline from the sphere."""
+        xray = XRay(*(values[:2] for values in (xray.depth, xray.normal, xray.color)))
+        points = camera.to_world(camera.unproject(xray.depth.astype(np.float64)))
+        return np.abs(np.linalg.norm(points, axis=-1) - 0.5)[xray.hit & rim].mean()
+
+    assert misplaced(fit(prediction, camera)) < 0.45 * misplaced(prediction)
+    lengths = to_surface(prediction, camera, "fitted", "world").to_trimesh().edges_unique_length
+    plain = to_surface(prediction, camera, "rays", "world").to_trimesh().edges_unique_length
+    assert np.quantile(lengths, 0.99) < np.quantile(plain, 0.99)
 
 
 def test_a_hollow_cup_is_one_piece_and_its_wall_closes_at_the_rim():

@@ -25,8 +25,22 @@ many object units, of the other's tangent plane, and within as much again as the
 FEW_RAYS = 64
 """Rays on a side up to which the next two numbers hold; of more rays they are larger in proportion."""
 
-MAX_REACH = 2.0
+MAX_REACH = 4.0
 """Rays over which the noise is averaged, at most; fewer where it has fewer pixel widths."""
+
+BORDER_RAYS = 4
+"""Width of the band along the borders of surfaces in which predicted depths may count less."""
+
+BORDER_POWER, LEAST_TRUST = 6, 0.02
+"""At a border a depth counts by this power of the misfit to the normals inside over that in the band, and no less than
+the second number: along an outline a network's depth lies anywhere between the surfaces that meet there."""
+
+STEEP_TRUST = 2.0
+"""A predicted depth counts less where |cosine| between normal and ray is less than the inverse: there, an error of a
+part of a pixel is a large error of depth."""
+
+TIE = 0.2
+"""Weight, whatever the slope, of a pair of neighbours, as a part of that of a pair that faces the camera."""
 
 SPECK_HITS = 8
 """Patches of fewer hits are no surface."""
@@ -134,19 +148,40 @@ def _depths(hits: HitGrid, links: _Links, normal: np.ndarray) -> np.ndarray:
     ratio = cosine[0] / cosine[1]
     steepness = np.minimum(1, 2 * np.abs(cosine[0]))
     pixel = hits.pixel * float(np.mean(hits.depth))
-    depth, anchor = hits.depth, np.ones(count)
+    depth = hits.depth
     misfit = (depth[other] - ratio * depth[one]) / pixel * steepness
     if not len(misfit):
         return depth
+    anchor = trust = _trust(hits, links, normal, misfit)
     reach = min(NORMAL_MAD * float(np.median(np.abs(misfit))), MAX_REACH * _fineness(hits))
     for _ in range(DEPTH_ROUNDS):
-        weight = (reach * steepness) ** 2 / (1 + (misfit / ROBUST_PX) ** 2)
+        weight = reach**2 * (steepness**2 / (1 + (misfit / ROBUST_PX) ** 2) + TIE)
         diagonal = np.bincount(one, weight * ratio**2, count) + np.bincount(other, weight, count) + anchor
         system = diags(diagonal) - links.matrix(weight * ratio)
-        depth, _ = cg(system.tocsr(), anchor * hits.depth, depth, rtol=1e-4, maxiter=50, M=diags(1 / diagonal))
-        anchor = 1 / (1 + ((depth - hits.depth) / (ANCHOR_PX * pixel)) ** 2)
+        depth, _ = cg(system.tocsr(), anchor * hits.depth, depth, rtol=1e-4, maxiter=80, M=diags(1 / diagonal))
+        anchor = trust / (1 + ((depth - hits.depth) / (ANCHOR_PX * pixel)) ** 2)
         misfit = (depth[other] - ratio * depth[one]) / pixel * steepness
     return depth
+
+
+def _trust(hits: HitGrid, links: _Links, normal: np.ndarray, misfit: np.ndarray) -> np.ndarray:
+    """(N,) weights of the predicted depths, in (0, 1]: small on steep surfaces, and at borders where depths fit the
+    normals worse than they do inside.
+
+    Args:
+      misfit: (M,) of the pairs, before anything is fitted.
+    """
+    band = round(BORDER_RAYS * _fineness(hits))
+    degree = np.bincount(links.one, minlength=links.count) + np.bincount(links.other, minlength=links.count)
+    inside = np.where(degree < 4, 0, band)  # rays from the border
+    for _ in range(band):
+        np.minimum.at(inside, links.one, inside[links.other] + 1)
+        np.minimum.at(inside, links.other, inside[links.one] + 1)
+    outer = np.minimum(inside[links.one], inside[links.other]) < band / 2
+    noise = [float(np.median(np.abs(misfit[chosen]))) if chosen.any() else 0.0 for chosen in (~outer, outer)]
+    worst = np.clip((noise[0] / max(noise[1], 1e-9)) ** BORDER_POWER, LEAST_TRUST, 1)
+    cosine = np.abs((normal * hits.rays[hits.row, hits.column]).sum(1))
+    return (worst + (1 - worst) * inside / band) * np.clip(STEEP_TRUST * cosine, LEAST_TRUST, 1) ** 2
 
 
 def _rebuild(hits: HitGrid, xray: XRay, depth: np.ndarray, normal: np.ndarray, keep: np.ndarray) -> XRay:
