@@ -122,7 +122,7 @@ def test_blenders_own_importers_give_the_same_picture(tmp_path, name):
     job = {"size": size, "fov_rad": views.fov_rad, "light": "none", "threads": 0, "gpu": False, "views": poses}
     (tmp_path / "job.json").write_text(json.dumps(job))
     (python,) = blender.find_blender()
-    command = [python, Path(__file__).with_name("blender_import.py"), "--render", tmp_path, path]
+    command = [python, ROOT / "tests/helpers/blender_import.py", "--render", tmp_path, path]
     subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
     for index in (0, 1):
         ours = picture(mesh, RayCaster(mesh.vertices, mesh.faces), views.camera(index, size), "none")
@@ -145,7 +145,7 @@ def test_blenders_own_importers_place_files_as_we_do(tmp_path):
     paths += [path for path in MESHES.values() if path.suffix in (".glb", ".obj", ".ply")]
     paths.append(rigged(tmp_path / "rigged.glb")[0])
     (python,) = blender.find_blender()
-    command = [python, Path(__file__).with_name("blender_import.py"), *paths]
+    command = [python, ROOT / "tests/helpers/blender_import.py", *paths]
     output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout
     read = json.loads(output.splitlines()[-1])
     for path in paths:

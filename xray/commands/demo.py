@@ -10,12 +10,9 @@ import sys
 import threading
 from pathlib import Path
 
-import torch
-
 from ..common.cli import entry
 from ..common.errors import InputError
 from ..demo.limits import Limits
-from ..inference.image_to_mesh import ShapeGenerator, choose_stages
 from ..inference.rembg_network import make_cutout
 
 
@@ -28,7 +25,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--upsampler", metavar="NAME", help="second stage; None: the shipped model's, of another model none")
     add("--host", default="127.0.0.1", help="address to serve from; 0.0.0.0 lets other machines in")
     add("--port", type=int, default=7860, help="0 for any free one")
-    add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda, ...")
+    add("--device", help="cpu, cuda, ...; None: cuda where there is one")
     add("--root_path", metavar="PATH", help="below which a proxy shows the page, as /xray")
     add("--cutout_model", type=Path, metavar="ONNX", help="network for rembg, instead of its own u2net")
     add("--upload_mb", type=int, default=limits.upload_mb, help="largest file of a picture")
@@ -48,7 +45,8 @@ def main(arguments: list[str] | None = None) -> None:
     options = parse(arguments)
     if importlib.util.find_spec("gradio") is None:
         raise InputError("the page needs gradio: pip install -r requirements-demo.txt")
-    from ..demo.server import free_port, serving  # not before: by gradio, which not everybody has
+    from ..demo.server import free_port, serving  # not before: by gradio, which not everybody has, and by torch
+    from ..inference.image_to_mesh import ShapeGenerator, choose_stages, default_device
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that visitors' files are removed then too
     logging.getLogger("httpx").setLevel(logging.WARNING)  # gradio's own requests to the page
@@ -66,7 +64,9 @@ def main(arguments: list[str] | None = None) -> None:
         raise InputError(f"root path {options.root_path}: expected to begin with /, as /xray")
     port = free_port(options.host, options.port)
     cutout = make_cutout("auto", options.cutout_model)
-    generator = ShapeGenerator(*choose_stages(options.model, options.upsampler), options.device, cutout)
+    generator = ShapeGenerator(
+        *choose_stages(options.model, options.upsampler), options.device or default_device(), cutout
+    )
     with serving(generator, options.host, port, limits, options.root_path) as address:
         sys.stdout.write(f"open {address} (Ctrl+C ends)\n")
         sys.stdout.flush()

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 from pathlib import Path
 
-import torch
 from tqdm import tqdm
 
 from ..common.cli import FAILURES, OK, entry
-from ..inference.image_to_mesh import GenerationSettings, ShapeGenerator, check_samples, choose_stages
 from ..inference.photo import METHODS as CUTOUTS
 from ..inference.picture_files import check_output, check_sample_names, find_pictures
 from ..inference.rembg_network import make_cutout
-from ..models.sampling import SOLVERS
+from ..inference.settings import GenerationSettings, check_samples
+from ..models.solver_names import SOLVER_NAMES
 from ..surface.surface import METHODS
 
 
@@ -33,12 +33,12 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--output", required=True, metavar="DIR", help="where the results go")
     add("--steps", type=int, metavar="N", help="sampling steps (default: the model's)")
     add("--guidance", type=float, nargs=2, metavar=("FIRST", "LAST"), help="of the first and the last layer")
-    add("--solver", choices=SOLVERS, default="euler", help="of the sampling (default: euler)")
+    add("--solver", choices=SOLVER_NAMES, default="euler", help="of the sampling (default: euler)")
     add("--surface", choices=METHODS, default="auto", help="how the mesh is made (default: auto, which is fitted)")
     add("--seed", type=int, default=0, help="default: 0")
     samples = "shapes of each picture, of the seeds SEED, SEED + 1, ... (default: 1)"
     add("--samples", type=int, default=1, metavar="N", help=samples)
-    add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda, ...")
+    add("--device", help="cpu, cuda, ... (default: cuda where there is one)")
     return parser.parse_args(arguments)
 
 
@@ -60,7 +60,14 @@ def main(arguments: list[str] | None = None) -> int:
     output = Path(options.output)
     check_output(output)
     cutout = make_cutout(options.cutout, options.cutout_model, options.mask)
-    generator = ShapeGenerator(*choose_stages(options.model, options.upsampler), options.device, cutout)
+    # Not before: torch and diffusers take seconds to load. Collecting garbage while they do would take a tenth more.
+    gc.disable()
+    from ..inference.image_to_mesh import ShapeGenerator, choose_stages, default_device
+
+    gc.enable()
+    generator = ShapeGenerator(
+        *choose_stages(options.model, options.upsampler), options.device or default_device(), cutout
+    )
     failed, count = [], len(found.pictures)
     results = generator.run(found.pictures, options.mask, output, settings, options.samples)
     for path, reason in tqdm(results, total=count, unit="picture"):

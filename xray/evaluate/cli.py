@@ -12,7 +12,7 @@ from ..common.cli import FAILURES, OK
 from ..common.errors import InputError
 from ..common.folder_lock import folder_lock
 from ..metrics.alignment import ALIGNMENTS
-from ..models.sampling import SOLVERS
+from ..models.solver_names import SOLVER_NAMES
 from ..surface.surface import METHODS
 from .report import comparable, side_by_side, write_report
 from .results import Results, headline, summarise
@@ -32,7 +32,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--no_ema", dest="ema", action="store_false", help="the last weights instead of the averaged ones")
     add("--seed", type=int, default=0, help="seed of the sampling (default: 0)")
     add("--steps", type=int, metavar="N", help="sampling steps (default: the checkpoint's)")
-    add("--solver", choices=SOLVERS, default="euler", help="of the sampling (default: euler)")
+    add("--solver", choices=SOLVER_NAMES, default="euler", help="of the sampling (default: euler)")
     add("--batch_size", type=int, default=4, metavar="N", help="views sampled together (default: 4)")
     add("--alignment", choices=ALIGNMENTS, default="none", help="applied to predictions before scoring")
     add("--mesh_root", metavar="M", help="true meshes: adds the protocol `surface`")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,43 +22,14 @@ from ..core.storage import save_xray
 from ..core.xray import XRay
 from ..mesh.ply import save_ply
 from ..models.conditioner import find_pretrained
-from ..models.sampling import SOLVERS
-from ..surface.surface import METHODS, Surface, save_mesh, to_surface
+from ..surface.surface import Surface, save_mesh, to_surface
 from ..visual.sheets import sheet
 from ..visual.turntable import save_turntable
 from .photo import AUTO, CutOut, frame
 from .picture_files import LAYERS, PictureFile, check_results, find_mask
 from .pipeline import XRayDiffusionPipeline, XRayUpsamplerPipeline, square
+from .settings import GenerationSettings, check_samples
 from .stage import model_source
-
-
-@dataclass(frozen=True)
-class GenerationSettings:
-    """The settings of a shape; it depends on nothing else but the picture and the networks.
-
-    Attributes:
-      steps, guidance: of the first stage's sampling, guidance of the first and the last layer; None: as trained.
-      solver, surface: of `SOLVERS` and `METHODS`.
-    Raises:
-      InputError: a value that cannot be used.
-    """
-
-    seed: int = 0
-    steps: int | None = None
-    guidance: tuple[float, float] | None = None
-    solver: str = "euler"
-    surface: str = "auto"
-
-    def __post_init__(self) -> None:
-        if not -(2**63) <= self.seed < 2**63:
-            raise InputError(f"seed {self.seed}: expected an integer of at most 63 bits")
-        if self.steps is not None and self.steps < 1:
-            raise InputError(f"steps {self.steps}: expected at least 1")
-        if self.guidance is not None and not all(math.isfinite(scale) for scale in self.guidance):
-            raise InputError(f"guidance {self.guidance}: expected two finite numbers")
-        for name, choices in (("solver", SOLVERS), ("surface", METHODS)):
-            if getattr(self, name) not in choices:
-                raise InputError(f"{name} {getattr(self, name)}: expected one of {', '.join(choices)}")
 
 
 @dataclass
@@ -291,14 +261,6 @@ class ShapeGenerator:
             save_turntable(output / f"{stem}_turntable.gif", turned)
 
 
-def check_samples(settings: GenerationSettings, count: int) -> None:
-    """Raises InputError where so many samples cannot be made: fewer than 1, or seeds beyond 63 bits."""
-    if count < 1:
-        raise InputError(f"samples {count}: expected at least 1")
-    if settings.seed + count > 2**63:
-        raise InputError(f"samples {count}: their seeds begin at {settings.seed}; expected integers of at most 63 bits")
-
-
 def _give(shapes: list[GeneratedShape], xrays: list[XRay]) -> None:
     for made, xray in zip(shapes, xrays, strict=True):
         made.xray = xray
@@ -328,6 +290,11 @@ def save(made: GeneratedShape, stem: str, output: Path) -> list[Path]:
             paths.append(output / f"{stem}.glb")
             save_mesh(paths[2], made.surface)
     return paths
+
+
+def default_device() -> str:
+    """cuda where there is a GPU, else cpu."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _check_device(device: str) -> None:

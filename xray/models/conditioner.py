@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
-from diffusers import (
-    AutoencoderKL,
-    AutoencoderKLTemporalDecoder,
-    EulerDiscreteScheduler,
-    UNetSpatioTemporalConditionModel,
-)
+from diffusers import EulerDiscreteScheduler, UNetSpatioTemporalConditionModel
 from safetensors import SafetensorError
 from torch import nn
 from torch.nn import functional as F
-from transformers import CLIPImageProcessorPil, CLIPVisionModelWithProjection
 
 from ..common.errors import InputError
 from ..common.files import ROOT
+
+if TYPE_CHECKING:
+    from transformers import CLIPImageProcessorPil
 
 SCHEDULER = {
     "beta_start": 0.00085,
@@ -104,6 +101,10 @@ def load_conditioner(pretrained: str, vae: str = "", with_embedding: bool = True
     Raises:
       InputError: a part is not there or cannot be read.
     """
+    # not before: they take seconds to load, and networks that read pixels need none of them
+    from diffusers import AutoencoderKL, AutoencoderKLTemporalDecoder
+    from transformers import CLIPImageProcessorPil, CLIPVisionModelWithProjection
+
     encoder = processor = None
     if with_embedding:
         encoder = _load(CLIPVisionModelWithProjection.from_pretrained, pretrained, "image_encoder")

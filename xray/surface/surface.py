@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import trimesh
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
@@ -20,6 +20,9 @@ from ..core.xray import XRay
 from ..mesh.gltf_write import glb, write_glb
 from .connect import Connected, connect
 from .fit import connect_fitted, fit
+
+if TYPE_CHECKING:
+    import trimesh
 
 METHODS = ("auto", "rays", "fitted", "field", "poisson")
 """How a surface is made. "rays": by connecting the hits of neighbouring rays, which keeps open surfaces open. "fitted":
@@ -73,6 +76,8 @@ class Surface:
 
     def to_trimesh(self) -> trimesh.Trimesh:
         """The same as a trimesh object, vertices neither merged nor moved."""
+        import trimesh  # not before: it takes most of a second to load
+
         rgba = np.full((len(self.vertices), 4), 255, np.uint8)
         rgba[:, :3] = np.rint(np.clip(self.colors, 0, 1) * 255)
         return trimesh.Trimesh(
@@ -139,7 +144,9 @@ def _sheet(cloud: PointCloud, connected: Connected, camera: Camera, frame: str) 
 
 def _closed(xray: XRay, cloud: PointCloud, camera: Camera, frame: str) -> Surface:
     """The closed mesh, with the colours of the nearest hits, and their normals on the side that the faces have."""
-    from .closed import closed_field  # not before: Warp starts with it
+    import trimesh  # not before: it takes most of a second to load, and Warp starts with the other
+
+    from .closed import closed_field
 
     vertices, faces = closed_field(xray, camera)
     if not len(vertices):
