@@ -1,6 +1,7 @@
 """Run with bpy: mesh files as Blender's own importers read them, to compare our readers with.
 
 python blender_import.py FILE ...           prints the triangles in the z-up world as JSON
+python blender_import.py --look FILE        how its one mesh would be lit, as JSON
 python blender_import.py --render JOB FILE  pictures of the unlit base colours, for a job of `xray/blender.py`
 """
 
@@ -34,6 +35,27 @@ def triangles() -> list:
         turn = -1 if np.linalg.det(matrix[:3, :3]) < 0 else 1
         found += [points[list(triangle.vertices)[::turn]].tolist() for triangle in mesh.loop_triangles]
     return found
+
+
+def look() -> dict:
+    """Material, colours and normals of the only mesh; normals and points are of the z-up world."""
+    (item,) = (one for one in bpy.data.objects if one.type == "MESH")
+    mesh, (material,) = item.data, item.data.materials
+    (surface,) = (node for node in material.node_tree.nodes if node.type == "BSDF_PRINCIPLED")
+    values = {name: surface.inputs[name].default_value for name in ("Metallic", "Roughness")}
+    (link,) = surface.inputs["Base Color"].links
+    attribute = mesh.color_attributes[link.from_node.layer_name or 0]
+    turn, move = np.array(item.matrix_world)[:3, :3], np.array(item.matrix_world)[:3, 3]
+    corners = [loop.vertex_index for loop in mesh.loops]
+    points = np.array([vertex.co for vertex in mesh.vertices]) @ turn.T + move
+    colors = [data.color_srgb[:3] for data in attribute.data]
+    return values | {
+        "culled": material.use_backface_culling,
+        "points": points[corners].tolist(),
+        "normals": (np.array([one.vector for one in mesh.corner_normals]) @ turn.T).tolist(),
+        "colors": [list(color) for color in colors],
+        "per_corner": attribute.domain == "CORNER",
+    }
 
 
 def into_unit_box() -> None:
@@ -84,6 +106,10 @@ def render(folder: Path, path: Path) -> None:
 
 if sys.argv[1] == "--render":
     render(Path(sys.argv[2]), Path(sys.argv[3]))
+elif sys.argv[1] == "--look":
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    load(Path(sys.argv[2]))
+    print(json.dumps(look()))  # noqa: T201  the result is this output
 else:
     read = {}
     for name in sys.argv[1:]:

@@ -171,7 +171,7 @@ def test_what_cannot_be_written_is_one_line_before_any_sampling(runs, tmp_path, 
     square_on_white(tmp_path / "good.png")
     (tmp_path / "file").touch()
     flags = ["--image", str(tmp_path / "good.png"), "--model", str(runs / "A"), "--steps", "1"]
-    monkeypatch.setattr("xray.commands.infer.ShapeGenerator", None)  # nothing may be loaded
+    monkeypatch.setattr("xray.inference.image_to_mesh.ShapeGenerator", None)  # nothing may be loaded
     for output, said in (("file", "File exists"), ("file/below", "Not a directory"), ("/proc/xray", "/proc/xray")):
         assert infer.main([*flags, "--output", str(tmp_path / output)]) == BAD_INPUT
         (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]

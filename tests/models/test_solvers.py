@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from xray.common.errors import InputError
+from xray.inference.settings import SOLVER_NAMES
 from xray.models.sampling import SOLVERS, solver
 
 DEVIATION = 0.7
@@ -45,3 +46,7 @@ def test_oracle_gives_back_its_answer(name):
 def test_unknown_solver():
     with pytest.raises(InputError, match="dpmpp_2m"):
         solver("rk45")
+
+
+def test_command_lines_know_every_solver():
+    assert tuple(SOLVERS) == SOLVER_NAMES

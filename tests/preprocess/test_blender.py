@@ -21,6 +21,7 @@ from xray.preprocess.render_object import RenderSettings
 from xray.preprocess.shading import picture
 from xray.raycast.capture import capture
 from xray.raycast.caster import RayCaster
+from xray.surface.surface import Surface, save_mesh
 
 ROOT = Path(__file__).parents[2]
 MESHES = find_meshes(ROOT / "example/meshes")
@@ -157,6 +158,27 @@ def test_blenders_own_importers_place_files_as_we_do(tmp_path):
         area = np.linalg.norm(np.cross(theirs[:, 1] - theirs[:, 0], theirs[:, 2] - theirs[:, 0]), axis=1)
         theirs = theirs[area > 1e-9]
         assert same_triangles(ours, theirs), path.name
+
+
+@needs_blender
+@pytest.mark.slow
+def test_our_own_meshes_look_right_in_blender(tmp_path):
+    """Where they were, matt, seen from both sides, with our colours, and lit by our normals."""
+    solid, rng = chiral(), np.random.default_rng(4)
+    normals, colors = np.array(solid.vertex_normals), rng.random((len(solid.vertices), 3))
+    save_mesh(tmp_path / "a.glb", Surface(np.array(solid.vertices), np.array(solid.faces), normals, colors))
+    (python,) = blender.find_blender()
+    command = [python, ROOT / "tests/helpers/blender_import.py", "--look", tmp_path / "a.glb"]
+    output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout
+    read = json.loads(output.splitlines()[-1])
+    assert (read["Metallic"], read["Roughness"], read["culled"], read["per_corner"]) == (0, 1, False, True)
+    points = np.array(read["points"])
+    same = np.abs(points[:, None] - solid.vertices[None]).max(-1) < 1e-5  # several vertices may lie in one place
+    assert same.any(1).all()
+    step = np.abs(np.array(read["colors"])[:, None] - colors[None]).max(-1)
+    assert np.where(same, step, 1).min(1).max() < 1 / 255
+    turned = np.abs(np.array(read["normals"])[:, None] - normals[None]).max(-1)
+    assert np.where(same, turned, 9).min(1).max() < 2e-3
 
 
 def same_triangles(a: np.ndarray, b: np.ndarray) -> bool:

@@ -13,8 +13,7 @@ from ..common.cli import FAILURES, OK, entry
 from ..inference.photo import METHODS as CUTOUTS
 from ..inference.picture_files import check_output, check_sample_names, find_pictures
 from ..inference.rembg_network import make_cutout
-from ..inference.settings import GenerationSettings, check_samples
-from ..models.solver_names import SOLVER_NAMES
+from ..inference.settings import SOLVER_NAMES, GenerationSettings, check_samples
 from ..surface.surface import METHODS
 
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from ..common.cli import FAILURES, OK
 from ..common.errors import InputError
 from ..common.folder_lock import folder_lock
+from ..inference.settings import SOLVER_NAMES
 from ..metrics.alignment import ALIGNMENTS
-from ..models.solver_names import SOLVER_NAMES
 from ..surface.surface import METHODS
 from .report import comparable, side_by_side, write_report
 from .results import Results, headline, summarise

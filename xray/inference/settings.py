@@ -6,8 +6,10 @@ import math
 from dataclasses import dataclass
 
 from ..common.errors import InputError
-from ..models.solver_names import SOLVER_NAMES
 from ..surface.surface import METHODS
+
+SOLVER_NAMES = ("euler", "heun", "dpmpp_2m")
+"""The keys of `sampling.SOLVERS`, which needs torch; a test compares the two."""
 
 
 @dataclass(frozen=True)

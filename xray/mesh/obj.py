@@ -460,3 +460,24 @@ def _is_number(word: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def write_obj(
+    path: str | Path, vertices: np.ndarray, faces: np.ndarray, normals: np.ndarray, colors: np.ndarray
+) -> None:
+    """Write a mesh in the axes of the file (y up).
+
+    The format has no colours of vertices; as many programs do, they stand behind the positions.
+
+    Args:
+      vertices, normals: (V, 3); faces: (F, 3) int; colors: (V, 3), sRGB in [0, 1].
+    """
+    corner = [f"{number}//{number}" for number in range(1, len(vertices) + 1)]
+    with Path(path).open("w", encoding="ascii") as file:
+        file.write(_lines("v %.7f %.7f %.7f %.4f %.4f %.4f\n", np.concatenate([vertices, colors], axis=1)))
+        file.write(_lines("vn %.6f %.6f %.6f\n", normals))
+        file.writelines(f"f {corner[a]} {corner[b]} {corner[c]}\n" for a, b, c in faces.tolist())
+
+
+def _lines(form: str, rows: np.ndarray) -> str:
+    return (form * len(rows)) % tuple(rows.ravel().tolist())

@@ -10,7 +10,6 @@ import torch
 
 from ..common.errors import InputError
 from .denoiser import Condition, Denoiser
-from .solver_names import SOLVER_NAMES
 
 DenoiserFn = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """(x (B, ...), sigma (B,)) -> estimate of the clean x."""
@@ -138,7 +137,7 @@ def dpmpp_2m(
     return x
 
 
-SOLVERS: dict[str, Solver] = dict(zip(SOLVER_NAMES, (euler, heun, dpmpp_2m), strict=True))
+SOLVERS: dict[str, Solver] = {"euler": euler, "heun": heun, "dpmpp_2m": dpmpp_2m}
 """By the name that commands and pipelines take."""
 
 

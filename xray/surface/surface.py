@@ -18,6 +18,7 @@ from ..core.camera import Camera
 from ..core.points import PointCloud, check_frame, fit_camera, to_points
 from ..core.xray import XRay
 from ..mesh.gltf_write import glb, write_glb
+from ..mesh.obj import write_obj
 from .connect import Connected, connect
 from .fit import connect_fitted, fit
 
@@ -225,5 +226,7 @@ def save_mesh(path: str | Path, surface: Surface) -> None:
         if kind == "glb":
             write_glb(partial, surface.vertices, surface.faces, surface.normals, surface.colors)
             return
-        mesh = surface.to_trimesh()
-        mesh.export(partial, file_type=kind, **{"vertex_normal" if kind == "ply" else "include_normals": True})
+        if kind == "obj":
+            write_obj(partial, surface.vertices, surface.faces, surface.normals, np.clip(surface.colors, 0, 1))
+            return
+        surface.to_trimesh().export(partial, file_type="ply", vertex_normal=True)
