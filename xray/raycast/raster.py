@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from ..common.warp_setup import OPTIONS, wp
 from .hit_lists import Found, record
-from .ray_triangle import DOUBT, FRONT, MISS, barycentric_weights, distance, face_from, side
+from .ray_triangle import DOUBT, FRONT, MISS, Face, barycentric_weights, distance, face_from, side
 
 wp.set_module_options(OPTIONS)
 
@@ -28,7 +28,8 @@ def project(
     height: wp.float64,
     pixel: wp.array(dtype=wp.vec3),
 ):
-    """Column, row and distance along the axis of every vertex; the first two hold where the third is above 0."""
+    """Column, row and distance along the axis of every vertex; the first two hold where the third is above 0, which is
+    -1 for a vertex behind the camera's plane, and 0 for one close to it."""
     item = wp.tid()
     point = camera_from_world * (vertices[item] - origin)
     ahead = -point[2]
@@ -36,7 +37,7 @@ def project(
     if ahead > wp.float64(1e-6) * wp.length(point):
         column = width / wp.float64(2.0) + focal_px * point[0] / ahead
         row = height / wp.float64(2.0) - focal_px * point[1] / ahead
-        pixel[item] = wp.vec3(wp.float32(column), wp.float32(row), wp.float32(1.0))
+        pixel[item] = wp.vec3(wp.float32(column), wp.float32(row), wp.float32(ahead))
     elif ahead < wp.float64(0.0):
         pixel[item] = wp.vec3(0.0, 0.0, -1.0)
     else:
@@ -262,7 +263,10 @@ def sweep_blocked(
     bounds = bounds_of(a, b, c)
     if bounds[0] > bounds[1] or not has_rays(grid, bounds):
         return
-    face = face_from(vertices, faces, index, origin)
+    # No crossing is nearer than the nearest corner is along the camera's axis, less the rounding of float32.
+    ahead = wp.float64(0.9999 * wp.min(a[2], wp.min(b[2], c[2])))
+    face = Face()
+    ready = wp.bool(False)
     for row in range(cell_at(bounds[2], grid.height), cell_at(bounds[3], grid.height) + 1):
         span = wp.vec2(bounds[0], bounds[1])
         if row > 0 and row < grid.height - 1 and bounds[3] - bounds[2] > 2.0:
@@ -272,7 +276,10 @@ def sweep_blocked(
         # The cells of a row stand one behind the other.
         for slot in range(grid.start[first], grid.start[last + 1]):
             ray = grid.order[slot]
-            if not blocked[ray] and is_within(grid.position[ray], bounds):
+            if not blocked[ray] and ahead < limit[ray] and is_within(grid.position[ray], bounds):
+                if not ready:  # the face that a point is on, and those behind it, need no test
+                    face = face_from(vertices, faces, index, origin)
+                    ready = True
                 sign = side(directions[ray], face, tolerance)
                 if sign == DOUBT:
                     sign = FRONT
