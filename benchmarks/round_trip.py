@@ -31,6 +31,7 @@ from xray.mesh.mesh import Mesh
 from xray.metrics.clouds import Pairing
 from xray.raycast.capture import capture
 from xray.raycast.caster import RayCaster
+from xray.surface.fuse import fuse_views
 from xray.surface.surface import Surface, to_surface
 from xray.visual.sheets import splat
 
@@ -66,6 +67,7 @@ WAYS = {
     "floor": "another sample",
     "points": "points, 1 view",
     "all": "points, all views",
+    "fused": "mesh, all views",
     "rays": "rays, 1 view",
     "field": "closed, 1 view",
 }
@@ -145,6 +147,8 @@ def round_trip(mesh: Mesh, options: argparse.Namespace) -> tuple[dict[str, Score
             shown.setdefault(way, cloud)
             scores[way].append(Scores.of(cloud, truth))
     shown["all"] = fused(xrays, cameras)
+    shown["fused"] = sampled(fuse_views(xrays, cameras), options.points)
+    scores["fused"].append(Scores.of(shown["fused"], truth))
     shown["floor"] = PointCloud(*mesh.sample(options.points, np.random.default_rng(1)))
     scores["floor"].append(Scores.of(shown["floor"], truth))
     scores["all"].append(Scores.of(shown["all"], truth))

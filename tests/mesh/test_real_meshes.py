@@ -377,6 +377,49 @@ def test_the_limit_of_a_picture_is_named_and_can_be_raised(tmp_path, monkeypatch
     assert color(path) == [77] * 3
 
 
+@pytest.mark.parametrize("suffix", [".obj", ".ply", ".stl", ".off", ".glb", ".gltf"])
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n", "Git LFS"),
+        (b"PK\x03\x04" + bytes(99), ".zip"),
+        (b"\x1f\x8b\x08" + bytes(99), "gzip"),
+        (b"\n<!DOCTYPE html><html></html>", "HTML"),
+        (b"", "empty"),
+    ],
+)
+def test_what_stands_in_the_place_of_a_mesh_is_named(tmp_path, suffix, content, reason):
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=rf"a{suffix}: .*{reason}.*expected {suffix}"):
+        load_mesh(path)
+
+
+def test_a_pointer_in_the_place_of_a_picture_is_named(tmp_path):
+    (tmp_path / "a.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nvt 0 0\nmtllib a.mtl\nusemtl a\nf 1/1 2/1 3/1\n")
+    (tmp_path / "a.mtl").write_text("newmtl a\nmap_Kd p.png\n")
+    (tmp_path / "p.png").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(InputError, match=r"p\.png: .*Git LFS"):
+        load_mesh(tmp_path / "a.obj")
+
+
+def test_numbers_of_bytes_and_binary_forms_are_named(tmp_path):
+    (tmp_path / "a.off").write_bytes(b"OFF BINARY\n" + bytes(40))
+    with pytest.raises(InputError, match=r"binary \.off, expected a text"):
+        load_mesh(tmp_path / "a.off")
+    for size in (0, 49, 53):
+        (tmp_path / "a.stl").write_bytes(bytes(80) + (1).to_bytes(4, "little") + bytes(size))
+        with pytest.raises(InputError, match=rf"{84 + size} bytes, expected 134 for the 1 triangles"):
+            load_mesh(tmp_path / "a.stl")
+
+
+@pytest.mark.parametrize("names", [("red", "green", "blue"), ("diffuse_red", "diffuse_green", "diffuse_blue"), "rgb"])
+def test_ply_colours_by_each_of_their_names(tmp_path, names):
+    path = tmp_path / "a.ply"
+    path.write_text(ply(rows("255 0 0"), "3 0 1 2\n", "".join(f"property uchar {name}\n" for name in names)))
+    assert color(path) == [255, 0, 0]
+
+
 # The files of the faults themselves
 
 

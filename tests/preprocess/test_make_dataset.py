@@ -213,7 +213,7 @@ def test_the_distance_for_a_whole_object_is_the_least_for_all_views():
             assert share > 0.75 * (1 - 1 / 16)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_run_that_is_stopped_leaves_what_it_did_on_record(tmp_path, number):
     (tmp_path / "meshes").mkdir()
     for index in range(60):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -36,9 +37,10 @@ def entry(main: Callable[..., int | None]) -> Callable[..., int]:
                 raise
             _say(f"error: {error.filename or 'writing'}: {error.strerror}\n")
             return STOPPED
-        except Stopped:
-            sys.stderr.write("stopped by SIGTERM\n")
-            return 143
+        except Stopped as stopped:
+            number = signal.Signals(stopped.args[0])
+            _say(f"stopped by {number.name}\n")
+            return 128 + number
         except KeyboardInterrupt:
             sys.stderr.write("interrupted\n")
             return 130

@@ -22,4 +22,4 @@ class RunError(RuntimeError):
 
 
 class Stopped(KeyboardInterrupt):
-    """SIGTERM, by which clusters and service managers end a process, where `jobs.stop_on_sigterm` is in effect."""
+    """A signal of `jobs.STOPPING`, where `jobs.stop_on_signal` is in effect; its number is the argument."""

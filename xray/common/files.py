@@ -110,3 +110,27 @@ def read_json(path: Path) -> dict:
 
 ROOT = Path(__file__).resolve().parents[2]
 """The repository, or the folder that the package is installed in."""
+
+
+BEGINNINGS = (
+    (b"version https://git-lfs", "a pointer of Git LFS and not the file itself (`git lfs pull` fetches it)"),
+    (b"PK\x03\x04", "a .zip archive"),
+    (b"\x1f\x8b", "compressed by gzip"),
+    (b"Rar!", "a .rar archive"),
+    (b"7z\xbc\xaf", "a .7z archive"),
+    (b"<!doctype html", "a page of HTML, perhaps the answer of a failed download"),
+    (b"<html", "a page of HTML, perhaps the answer of a failed download"),
+)
+"""What files begin with, in lower case, that collections hold in the place of meshes and pictures."""
+
+
+def content_kind(path: Path) -> str | None:
+    """What a file is by its first bytes, where that is none of the formats that are read; "empty" for no bytes."""
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(64)
+    except OSError:
+        return None
+    if not head:
+        return "empty"
+    return next((kind for begin, kind in BEGINNINGS if head.lstrip().lower().startswith(begin.lower())), None)

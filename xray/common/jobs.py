@@ -52,23 +52,33 @@ def attempt(function: Callable, item: object) -> object:
         return Failure("error", describe(error))
 
 
+STOPPING = (signal.SIGTERM, signal.SIGHUP)
+"""By which clusters and service managers end a process, and a terminal whose connection is lost."""
+
+
 @contextmanager
-def stop_on_sigterm() -> Iterator[None]:
-    """While the block runs, SIGTERM raises `Stopped` in it, as Ctrl-C raises KeyboardInterrupt, so that the block can
-    write down what was done. A second SIGTERM is ignored until that is written."""
+def stop_on_signal() -> Iterator[None]:
+    """While the block runs, a signal of `STOPPING` raises `Stopped` in it, as Ctrl-C raises KeyboardInterrupt, so that
+    the block can write down what was done. A second one is ignored until that is written; so is one that was ignored
+    before, as SIGHUP is under nohup."""
     if threading.current_thread() is not threading.main_thread():  # no other thread may set signal handlers
         yield
         return
+    before = {number: signal.getsignal(number) for number in STOPPING}
+    numbers = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
 
     def stop(signum, frame) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise Stopped
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+        raise Stopped(signum)
 
-    before = signal.signal(signal.SIGTERM, stop)
+    for number in numbers:
+        signal.signal(number, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL if before[number] is None else before[number])
 
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -265,7 +275,7 @@ class _Pool:
 def _serve(connection: Connection, function: Callable, prepare: Callable | None) -> None:
     """The worker process: prepare, then one item after another until the pipe closes."""
     os.setsid()
-    for heard_by_parent in (signal.SIGINT, signal.SIGTERM):  # it decides when a worker ends
+    for heard_by_parent in (signal.SIGINT, *STOPPING):  # it decides when a worker ends
         signal.signal(heard_by_parent, signal.SIG_IGN)
     threading.Thread(target=_follow_parent, daemon=True).start()
     try:

@@ -17,6 +17,7 @@ import numpy as np
 
 from ..common.axes import UP_OF_SUFFIX, world_from_file
 from ..common.errors import InputError
+from ..common.files import content_kind
 from .gltf_read import read_gltf
 from .mesh import Mesh
 from .obj import read_obj
@@ -44,9 +45,12 @@ def read_stl(path: Path) -> list[Part]:
     # Programs write binary files that begin with "solid", too: the length decides.
     if len(content) >= HEADER:
         count = int.from_bytes(content[HEADER - 4 : HEADER], "little")
-        if len(content) == HEADER + count * TRIANGLE.itemsize:
+        size = HEADER + count * TRIANGLE.itemsize
+        if len(content) == size:
             vertices = np.frombuffer(content, TRIANGLE, count, HEADER)["vertices"].reshape(-1, 3)
             return [_stl_part(path, vertices)]
+        if b"\0" in content[:HEADER]:  # no text
+            raise InputError(f"{path}: {len(content)} bytes, expected {size} for the {count} triangles that it names")
     try:
         vertices = _stl_text_vertices(as_text(content, str(path)).lower())
     except InputError:
@@ -113,11 +117,18 @@ def _refusals(path: Path) -> Iterator[None]:
     """What goes wrong over a file's content becomes an InputError that names the file."""
     try:
         yield
-    except InputError:
-        raise
+    except InputError as error:
+        raise _other_content(path) or error from None
     except UNREADABLE as error:
         reason = shown(" ".join(str(error).split()))
-        raise InputError(f"{path}: not readable as {path.suffix} ({type(error).__name__}: {reason})") from None
+        unclear = InputError(f"{path}: not readable as {path.suffix} ({type(error).__name__}: {reason})")
+        raise _other_content(path) or unclear from None
+
+
+def _other_content(path: Path) -> InputError | None:
+    """The error for a file whose first bytes say that it is something else than its name; None where they do not."""
+    found = content_kind(path)
+    return found and InputError(f"{path}: {found}; expected {path.suffix}")
 
 
 def load_mesh(path: str | Path, up: str = "auto") -> Mesh:

@@ -34,6 +34,8 @@ def read_off(path: Path) -> list[Part]:
     head = HEAD.match(text)
     if head is None:
         raise InputError(f"{path}: not readable as .off (expected OFF, COFF, NOFF or CNOFF at the beginning)")
+    if re.compile(rb"\s*BINARY\b", re.IGNORECASE).match(text, head.end()):
+        raise InputError(f"{path}: a binary .off, expected a text; save it as text")
     try:
         line = re.compile(rb"\s*([^\n]*)\n?").match(text, head.end())
         count, faces = (int(word) for word in line[1].split()[:2])

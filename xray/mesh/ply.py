@@ -79,16 +79,19 @@ class Element:
 
     def colors(self) -> np.ndarray | None:
         """(N, 3) float64, sRGB in [0, 1]; None where there are none."""
-        values = self.columns("red", "green", "blue")
-        if values is None:
+        names = next((names for names in COLORS if all(name in self.data for name in names)), None)
+        if names is None:
             return None
-        kind = self.data["red"].dtype
+        values, kind = self.columns(*names), self.data[names[0]].dtype
         return np.clip(values / (np.iinfo(kind).max if kind.kind in "iu" else 1.0), 0, 1)
 
     def lists(self, *names: str) -> Lists | None:
         """The first of the properties that is there as lists."""
         return next((self.data[name] for name in names if isinstance(self.data.get(name), Lists)), None)
 
+
+COLORS = (("red", "green", "blue"), ("diffuse_red", "diffuse_green", "diffuse_blue"), ("r", "g", "b"))
+"""What programs call the colour; the first that is there counts."""
 
 NOTHING = Element(0)
 

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from ..common.errors import InputError
+from ..common.files import content_kind
 from ..common.images import UNREADABLE
 from .text import shown
 
@@ -163,4 +164,6 @@ def read_pixels(source: str | Path | bytes, name: str) -> np.ndarray:
     except FileNotFoundError:
         raise InputError(f"{name}: no such file") from None
     except (*UNREADABLE, MemoryError, RuntimeError) as error:
-        raise InputError(f"{name}: not readable as an image ({shown(' '.join(str(error).split()))})") from None
+        found = None if isinstance(source, bytes) else content_kind(Path(source))
+        reason = found or shown(" ".join(str(error).split()))
+        raise InputError(f"{name}: not readable as an image ({reason})") from None

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from ..common.cli import FAILURES, OK
 from ..common.folder_lock import folder_lock
-from ..common.jobs import Failure, attempt, stop_on_sigterm
+from ..common.jobs import Failure, attempt, stop_on_signal
 from ..data.manifest import MANIFEST, RENDER_RECORD
 from ..data.mesh_files import MeshFolder
 from ..data.object_shard import ObjectShard
@@ -63,7 +63,7 @@ def make_dataset(
     with ExitStack() as stack:
         for folder in (image_root, xrays.xray_root):
             stack.enter_context(folder_lock(folder, "a run of make_dataset.py", shard.name))
-        stack.enter_context(stop_on_sigterm())
+        stack.enter_context(stop_on_signal())
         stack.enter_context(full_disk(image_root))
         shard.check_division(image_root, RENDER_RECORD)
         shard.check_division(xrays.xray_root.parent, MANIFEST)

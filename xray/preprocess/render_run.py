@@ -14,7 +14,7 @@ from ..common.cli import FAILURES, OK
 from ..common.errors import InputError, RunError
 from ..common.files import as_text, atomic_path
 from ..common.folder_lock import folder_lock
-from ..common.jobs import Failure, run_jobs, stop_on_sigterm
+from ..common.jobs import Failure, run_jobs, stop_on_signal
 from ..data.manifest import RENDER_RECORD
 from ..data.mesh_files import MeshFolder
 from ..data.object_shard import ObjectShard, parts_of
@@ -184,7 +184,7 @@ def make_images(
     """
     shard = shard or ObjectShard()
     make_folder(image_root)
-    with folder_lock(image_root, "a rendering", shard.name), stop_on_sigterm():
+    with folder_lock(image_root, "a rendering", shard.name), stop_on_signal():
         shard.check_division(image_root, RENDER_RECORD)
         record = RenderRecord(image_root, shard, shard.of(meshes.unfit))
         tasks = render_tasks(shard.of(meshes.meshes), image_root, settings, workers, overwrite, blender)

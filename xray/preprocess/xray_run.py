@@ -14,7 +14,7 @@ from ..common.cli import FAILURES, OK
 from ..common.errors import InputError, RunError
 from ..common.files import as_text, atomic_path
 from ..common.folder_lock import folder_lock
-from ..common.jobs import Failure, run_jobs, stop_on_sigterm
+from ..common.jobs import Failure, run_jobs, stop_on_signal
 from ..common.ray_jobs import run_on_ray
 from ..data.manifest import COLUMNS, MANIFEST, Row, objects_with, read_manifest
 from ..data.mesh_files import MeshFolder
@@ -146,7 +146,7 @@ def make_xrays(
         raise InputError(f"{job.image_root}: no such folder of pictures; render them first, or give poses there")
     make_folder(job.xray_root)
     items = list(shard.of(meshes.meshes).items())
-    with folder_lock(job.xray_root, "a run of get_xray.py", shard.name), stop_on_sigterm(), full_disk(job.xray_root):
+    with folder_lock(job.xray_root, "a run of get_xray.py", shard.name), stop_on_signal(), full_disk(job.xray_root):
         shard.check_division(job.xray_root.parent, MANIFEST)
         job = replace(job, failures=render_failures(job.image_root))
         record = XRayRecord(job, shard, shard.of(meshes.unfit))
