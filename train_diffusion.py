@@ -2,8 +2,8 @@
 
 import sys
 
+from xray.commands.train import train
 from xray.common.cli import entry
-from xray.training.cli import train
 
 
 @entry

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
+from xray.commands.train import train
 from xray.common.errors import InputError
 from xray.config import KEYS, TRACKERS, flatten, from_dict, load_config, to_yaml
 from xray.core.codec import MISSES, Codec
-from xray.training.cli import train
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 DEFAULTS = flatten(load_config(CONFIGS / "diffusion.yaml"))

@@ -10,8 +10,8 @@ import sys
 
 import torch
 
+from xray.commands.train import train
 from xray.common.cli import entry
-from xray.training.cli import train
 
 if __name__ == "__main__":
     if torch.cuda.device_count() == 1:

@@ -8,9 +8,9 @@ import numpy as np
 from helpers.analytic import sphere_xray
 from PIL import Image
 
+from xray.commands.train import train
 from xray.core.camera import FOV_RAD, Views, sample_views
 from xray.core.storage import save_xray
-from xray.training.cli import train
 
 RESOLUTION = 8
 FACTOR = 2

@@ -18,8 +18,8 @@ from accelerate.state import AcceleratorState, GradientState, PartialState
 from helpers.forked import Forked, can_fork, side_by_side
 from safetensors.torch import load_file
 
+from xray.commands.train import train
 from xray.common.cli import entry
-from xray.training.cli import train
 
 ROOT = Path(__file__).parents[2]
 Process = subprocess.Popen | Forked

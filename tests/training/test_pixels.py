@@ -11,11 +11,11 @@ from helpers.tiny_runs import make_data
 from PIL import Image
 from safetensors.torch import load_file
 
+from xray.commands.train import train
 from xray.common.errors import InputError
 from xray.config import flatten, load_config, to_yaml
 from xray.inference.pipeline import XRayDiffusionPipeline, XRayUpsamplerPipeline
 from xray.training import checkpoint
-from xray.training.cli import train
 from xray.training.setup import load_network_weights, make_trainer
 
 ROOT = Path(__file__).parents[2]

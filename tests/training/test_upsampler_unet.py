@@ -7,11 +7,11 @@ from helpers.training_runs import ROOT
 
 import evaluate_diffusion
 import evaluate_upsampler
+from xray.commands.train import train
 from xray.common.cli import OK
 from xray.core.storage import load_xray
 from xray.inference.stage import load_stage
 from xray.metrics.nearest import MISSING_DISTANCE
-from xray.training.cli import train
 
 
 def test_it_trains_and_is_evaluated(tmp_path):
