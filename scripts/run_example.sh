@@ -25,7 +25,7 @@ score_shipped() {
     python evaluate_diffusion.py --exp_diffusion $shipped/diffusion --data_root $data --split all --no_emd --scorers 0 \
         --output $out/shipped
     python evaluate_upsampler.py --exp_diffusion $shipped/diffusion --exp_upsampler $shipped/upsampler --no_emd \
-        --scorers 0 --evaluated $out/shipped --output $out/shipped_upsampler --max_samples 3
+        --scorers 0 --evaluated $out/shipped --output $out/shipped_upsampler --max_samples 2
 }
 train_upsampler() {
     python train_upsampler.py --config configs/pretrained_upsampler.yaml output_dir=$out/upsampler data.root=$data \
@@ -34,7 +34,7 @@ train_upsampler() {
 }
 score_upsampler() {
     python evaluate_upsampler.py --exp_diffusion $out/diffusion --exp_upsampler $out/upsampler --no_emd --scorers 0 \
-        --max_samples 3
+        --max_samples 2
 }
 
 step "1/5 pictures, cameras and X-Rays of example/meshes: $data"
