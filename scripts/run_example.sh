@@ -15,7 +15,7 @@ export HF_HUB_OFFLINE=1         # everything comes from this folder
 export OMP_WAIT_POLICY=PASSIVE  # threads that spin while they wait take the cores of others
 SECONDS=0
 mkdir -p $out
-trap 'for job in $(jobs -p); do pkill -P "$job"; kill "$job"; done 2>/dev/null; true' EXIT
+trap 'set +e; for job in $(jobs -p); do pkill -P "$job"; kill "$job"; done 2>/dev/null' EXIT
 step() { printf '\n== %s (%d s so far)\n' "$*" "$SECONDS"; }
 # beside LOG COMMAND...: runs it in the background; await LOG waits for it, and shows its words where it failed
 beside() { local log=$1; shift; "$@" >"$log" 2>&1 & }
