@@ -42,7 +42,7 @@ def words(root, *flags):
 def start_get_xray(root, *flags, status=0):
     """Run the command as a program; returns its stderr."""
     command = [sys.executable, str(ENTRY), *words(root, *flags)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == status, done.stderr
     assert "Traceback" not in done.stderr
     return done.stderr

@@ -31,7 +31,7 @@ COMMAND = ROOT / "preprocess/get_image/render.py"
 
 
 def run(*arguments) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=120)
+    return subprocess.run([sys.executable, COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=600)
 
 
 @pytest.mark.parametrize("name", ["cabin.glb", "chest.obj", "bowl.ply"])
@@ -186,7 +186,7 @@ def test_the_script_of_the_example_works_without_flags(tmp_path):
     command = ["bash", "custom/render_mesh.sh"]
     packages = ":".join([str(tmp_path), *sys.path])
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(Path.home()), "PYTHONPATH": packages}
-    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stderr
     assert len(list((tmp_path / "Data/example/images/jar").glob("*.png"))) == 8
 
