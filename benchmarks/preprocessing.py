@@ -5,43 +5,41 @@
 First 8 pictures of 512 x 512 and 8 X-Rays of 256 x 256 rays from the mesh's file to files, as make_dataset.py makes
 them. The plain way (`plain_xray.py`) reads the file by trimesh, makes a picture with one Embree ray a pixel and without
 shadows, and X-Rays by Embree. The limit reads the file's bytes, casts the rays of pictures (one a pixel) and of X-Rays
-once, and deflates what is written once. Then the X-Rays alone. Every ratio is of measurements of one run, on one core.
+once, and deflates what is written once. Then loading from each format beside trimesh, and the X-Rays alone. Every ratio
+is of measurements of one run, on one core.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import statistics
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import Callable
+from pathlib import Path
 
-for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[variable] = "1"  # before numpy loads: one core on both sides
+import numpy as np
+import plain_xray
+import trimesh
+from made_mesh import write_shells
+from PIL import Image
 
-import statistics  # noqa: E402
-import sys  # noqa: E402
-import tempfile  # noqa: E402
-import time  # noqa: E402
-import zlib  # noqa: E402
-from collections.abc import Callable  # noqa: E402
-from pathlib import Path  # noqa: E402
-
-import numpy as np  # noqa: E402
-import plain_xray  # noqa: E402
-from made_mesh import write_shells  # noqa: E402
-from PIL import Image  # noqa: E402
-
-from xray.common import cli  # noqa: E402
-from xray.common.errors import InputError  # noqa: E402
-from xray.common.jobs import run_jobs  # noqa: E402
-from xray.core.camera import Camera, Views, sample_views  # noqa: E402
-from xray.core.storage import save_sparse  # noqa: E402
-from xray.mesh.load import load_mesh  # noqa: E402
-from xray.mesh.mesh import Mesh  # noqa: E402
-from xray.preprocess.dataset_run import DatasetJob  # noqa: E402
-from xray.preprocess.render_object import COMPRESSION, Rendered, RenderSettings, RenderTask  # noqa: E402
-from xray.preprocess.shading import picture  # noqa: E402
-from xray.preprocess.xray_object import ObjectJob, XRaySettings  # noqa: E402
-from xray.raycast.capture import capture_sparse  # noqa: E402
-from xray.raycast.caster import RayCaster  # noqa: E402
+from xray.common import cli
+from xray.common.errors import InputError
+from xray.common.jobs import run_jobs
+from xray.core.camera import Camera, Views, sample_views
+from xray.core.storage import save_sparse
+from xray.mesh.load import load_mesh
+from xray.mesh.mesh import Mesh
+from xray.preprocess.dataset_run import DatasetJob
+from xray.preprocess.render_object import COMPRESSION, Rendered, RenderSettings, RenderTask
+from xray.preprocess.shading import picture
+from xray.preprocess.xray_object import ObjectJob, XRaySettings
+from xray.raycast.capture import capture_sparse
+from xray.raycast.caster import RayCaster
 
 VIEWS, LAYERS, SIZE, PIXELS = 8, 16, 256, 512
 
@@ -114,6 +112,32 @@ def whole_stages(path: Path, views: Views, target: Path) -> dict[str, float]:
         "limit: all hits of X-Rays": clock(lambda: [caster.view(camera, LAYERS) for camera in small]),
         "limit: deflate": clock(deflate),
     }
+
+
+FORMATS = (".obj", ".off", ".stl", ".ply", ".glb")
+
+
+def formats(faces: int, folder: Path, rounds: int) -> None:
+    """Loading one mesh from a file of each format, in turn here and by trimesh (vertices not merged)."""
+    path = folder / f"formats_{faces}.glb"
+    count = write_shells(path, faces)
+    source = trimesh.load(path, force="mesh", process=False)
+    bare = trimesh.Trimesh(source.vertices, source.faces, process=False)
+    say(f"loading {count} faces", "here", "trimesh", "trimesh/here")
+    for suffix in FORMATS:
+        file = path.with_suffix(suffix)
+        if suffix != ".glb":
+            bare.export(file)
+        pairs = [(clock(lambda: load_mesh(file)), clock(lambda: plain_load(file))) for _ in range(rounds)]  # noqa: B023
+        here, there = (statistics.median(values) for values in zip(*pairs, strict=True))
+        say(f"  {suffix}, {file.stat().st_size / 2**20:.0f} MiB", here, there, f"{there / here:.1f}")
+        file.unlink()
+
+
+def plain_load(path: Path) -> None:
+    """A mesh file by trimesh as it comes, but for the corners and faces of .stl, which it reads when they are asked."""
+    loaded = trimesh.load(path, force="mesh", process=False)
+    loaded.vertices, loaded.faces  # noqa: B018
 
 
 def say(*cells: object) -> None:
@@ -239,6 +263,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, nargs="*", default=[1, len(os.sched_getaffinity(0))])
     parser.add_argument("--objects", type=int, default=24)
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
+    parser.add_argument(
+        "--formats", type=int, default=1_300_000, help="faces of the mesh that is loaded; 0 leaves it out"
+    )
     parser.add_argument("--only", choices=("whole", "all"), default="all", help="whole: the first blocks alone")
     flags = parser.parse_args(arguments)
     global now
@@ -250,6 +277,8 @@ def main(arguments: list[str] | None = None) -> int:
             whole(path, Path(folder), flags.rounds)
         for path in flags.meshes:
             whole(path, Path(folder), flags.rounds)
+        if flags.formats:
+            formats(flags.formats, Path(folder), flags.rounds)
         if flags.only == "whole":
             return cli.OK
         for path in [*(Path(folder) / f"shells_{faces}.glb" for faces in flags.faces), *flags.meshes]:
@@ -260,5 +289,13 @@ def main(arguments: list[str] | None = None) -> int:
     return cli.OK
 
 
+def with_one_thread() -> None:
+    """Start this program again where numpy has loaded without being told: one core on both sides."""
+    wanted = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    if any(os.environ.get(name) != value for name, value in wanted.items()):
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | wanted)
+
+
 if __name__ == "__main__":
+    with_one_thread()
     sys.exit(main())

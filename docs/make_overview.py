@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from xray.common.axes import to_y_up
 from xray.common.images import composite
 from xray.core.camera import Camera, look_at
 from xray.core.points import PointCloud, to_points
@@ -41,7 +42,7 @@ def main() -> None:
         for row, name in enumerate(("depth", "normal", "colour")):
             canvas.paste(fit_cell(cells[name], CELL_PX - 4), (left, 22 + row * CELL_PX))
     world = to_points(xray, camera, frame="world")
-    upright = [points[:, [0, 2, 1]] * (1, 1, -1) for points in (world.points, world.normals)]  # y-up, as splat has it
+    upright = [to_y_up(points) for points in (world.points, world.normals)]  # as splat has it
     canvas.paste(
         fit_cell(splat(PointCloud(*upright, world.colors), 165, 30, SIDE_PX, dot_px=2), SIDE_PX),
         (SIDE_PX + 40 + LAYERS * CELL_PX, 22),

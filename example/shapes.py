@@ -19,6 +19,7 @@ from primitives import Part, picture
 from tqdm import tqdm
 from vessels import bottle, bowl, lamp, mug, ring, vase
 
+from xray.common.axes import to_y_up
 from xray.common.cli import entry
 from xray.common.errors import InputError
 from xray.common.files import atomic_path
@@ -54,7 +55,7 @@ def to_scene(parts: list[Part]) -> trimesh.Scene:
         material = trimesh.visual.material.PBRMaterial(
             name=f"part_{number}", baseColorTexture=picture(part.texture), metallicFactor=0.0, roughnessFactor=1.0
         )
-        y_up = part.vertices[:, [0, 2, 1]] * (1, 1, -1)
+        y_up = to_y_up(part.vertices)
         visual = trimesh.visual.TextureVisuals(uv=part.uv, material=material)
         scene.add_geometry(trimesh.Trimesh(y_up, part.faces, visual=visual, process=False), geom_name=f"part_{number}")
     return scene

@@ -10,6 +10,7 @@ from helpers.made_meshes import chiral, triangles
 from scipy.spatial import cKDTree
 
 from xray.common import srgb
+from xray.common.axes import WORLD_FROM_UP
 from xray.common.errors import InputError
 from xray.core.camera import Camera, sample_views
 from xray.mesh.load import load_mesh
@@ -57,7 +58,7 @@ def test_from_file_to_xray_to_file_nothing_turns(tmp_path, suffix):
     read = trimesh.load(tmp_path / f"out{suffix}", force="mesh", process=False)
     points = np.array(read.vertices)
     if suffix != ".ply":
-        points = points[:, [0, 2, 1]] * (1, -1, 1)
+        points = points @ WORLD_FROM_UP["y"].T
     tree = cKDTree(mesh.sample(4000, RNG)[0])
     distances = {}
     for axes in itertools.permutations(range(3)):
@@ -108,6 +109,6 @@ def test_the_normals_in_a_glb_have_length_one_and_the_side_of_their_faces(tmp_pa
     (mesh,) = trimesh.load_scene(tmp_path / "a.glb", process=False).geometry.values()
     normals = np.array(mesh.vertex_normals)
     assert np.abs(np.linalg.norm(normals, axis=1) - 1).max() < 1e-5
-    assert np.allclose(normals[:, [0, 2, 1]] * (1, -1, 1), surface.normals, atol=1e-5)
+    assert np.allclose(normals @ WORLD_FROM_UP["y"].T, surface.normals, atol=1e-5)
     corners = normals[np.array(mesh.faces)].mean(1)
     assert ((corners * np.array(mesh.face_normals)).sum(1) > 0).all()
