@@ -22,6 +22,7 @@ from tqdm import tqdm
 from xray.common.axes import to_y_up
 from xray.common.cli import entry
 from xray.common.errors import RunError
+from xray.common.files import check_writable
 from xray.core.camera import FOV_RAD, Camera, sample_views
 from xray.core.points import PointCloud, to_points
 from xray.core.xray import XRay
@@ -197,6 +198,8 @@ def main(arguments: list[str] | None = None) -> int:
         paths |= installed(options.install)
     if not paths:
         parser.error("no meshes: give --meshes, --install, or both")
+    if options.sheet:
+        check_writable(options.sheet)
     sys.stdout.write(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}\n")
     every, clouds = [], {}
     for name, path in tqdm(paths.items(), unit="mesh"):

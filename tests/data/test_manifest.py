@@ -1,6 +1,7 @@
 """manifest.csv: round trip, damaged files, merging, and the scan of a data set that has none."""
 
 import csv
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -89,6 +90,20 @@ def test_scan(tmp_path):
     for root in (tmp_path / "none", tmp_path / "images"):
         with pytest.raises(InputError, match=str(root)):
             rows_of_files(root)
+
+
+def test_names_that_a_manifest_cannot_hold_are_failures_on_record(tmp_path):
+    for name in (b"caf\xe9/000", b"good/v\xe9", b"two\nlines/000", b"good/000"):
+        for path in (b"images/" + name + b".png", b"xrays/" + name + b".npz"):
+            file = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + path))
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch()
+    rows = rows_of_files(tmp_path)
+    write_manifest(tmp_path / "manifest.csv", rows)
+    assert accepted_views(tmp_path / "manifest.csv") == ([View("good", "000")], 4)
+    reasons = {row.object: row.reason for row in read_manifest(tmp_path / "manifest.csv") if row.status == "failed"}
+    assert set(reasons) == {"caf\\xe9", "good", "two\\nlines"}
+    assert "not UTF-8" in reasons["good"]
 
 
 def test_objects_may_lie_in_folders_of_folders(tmp_path):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +25,7 @@ from xray.mesh.load import load_mesh
 from xray.mesh.ply import save_ply
 from xray.metrics.nearest import MISSING_DISTANCE
 
+ROOT = Path(__file__).parents[2]
 METRICS = {"chamfer", "fscore@0.01", "fscore@0.02", "emd", "normal_consistency"}
 
 
@@ -78,6 +81,24 @@ def test_missing_broken_and_extra_predictions_are_counted(folders, capsys):
     printed = capsys.readouterr().out
     for word in ("box.obj", "no prediction", "extra"):
         assert word in printed
+
+
+def test_odd_names_are_scored_and_printed_and_the_output_is_tried_first(tmp_path):
+    for folder in ("gt", "pred"):
+        (tmp_path / folder).mkdir()
+        for name in (b"a", b"caf\xe9", folder.encode() + b"\xe9"):
+            trimesh.creation.box().export(tmp_path / "box.ply")
+            shutil.copy(tmp_path / "box.ply", os.fsencode(tmp_path / folder) + b"/" + name + b".ply")
+    command = [sys.executable, ROOT / "evaluate_points.py", "--pred", tmp_path / "pred", "--gt", tmp_path / "gt"]
+    command += ["--points", "100", "--output"]
+    done = subprocess.run([*command, tmp_path / "out/all.json"], capture_output=True, text=True)
+    assert done.returncode == 3, done.stderr
+    assert "pred\\udce9: a prediction without a truth" in done.stdout
+    assert len(json.loads((tmp_path / "out/all.json").read_text())["files"]) == 3
+    done = subprocess.run([*command, tmp_path / "box.ply/all.json"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "cannot be written there" in done.stderr
 
 
 def test_alignment_moves_the_prediction(folders):

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..common.axes import UP
 from ..common.cli import FAILURES, OK, entry
 from ..common.errors import InputError
-from ..common.files import write_json
+from ..common.files import check_writable, write_json
 from ..evaluate.files import FORMS, PairScoring, score_files
 from ..evaluate.results import comparison
 from ..metrics.alignment import ALIGNMENTS
@@ -37,6 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Score and print the means; status 3 where predictions are missing or files cannot be used."""
     options = parse(arguments)
     scoring = PairScoring(options.alignment, options.points, options.pred_up, options.gt_up)
+    if options.output:
+        check_writable(Path(options.output))
     result = score_files(options.pred, options.gt, scoring, options.workers, options.form)
     if not result["files"]:
         name, reason = next(iter(result["failed"].items()))

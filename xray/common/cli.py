@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import logging
 import os
 import signal
@@ -24,6 +25,8 @@ def entry(main: Callable[..., int | None]) -> Callable[..., int]:
     @functools.wraps(main)
     def run(*args, **kwargs) -> int:
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+        if isinstance(sys.stdout, io.TextIOWrapper):  # file names may hold bytes that are no text; as stderr does
+            sys.stdout.reconfigure(errors="backslashreplace")
         try:
             return main(*args, **kwargs) or OK
         except InputError as error:

@@ -58,6 +58,51 @@ def _is_escaped(name: str) -> bool:
     return all(0xDC80 <= ord(letter) <= 0xDCFF for letter in name if 0xD800 <= ord(letter) <= 0xDFFF)
 
 
+def name_fault(name: str) -> str:
+    """Why a name cannot be an object's id; empty where it can. Ids are written down as they are, in UTF-8."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return "its name is not UTF-8; rename it"
+    if any(unicodedata.category(letter) == "Cc" for letter in name):
+        return "its name holds a line break or another control character; rename it"
+    return ""
+
+
+def check_writable(path: Path) -> None:
+    """Write and remove the file that stands in for `path` while it is written.
+
+    Raises InputError where that cannot be: a folder that cannot be made, too long a name, a full disk, no permission.
+    """
+    partial = partial_path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _look_at(path)
+        with partial.open("wb") as file:
+            file.write(bytes(65536))  # of a full disk, the first bytes may still fit
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise InputError(f"{path.parent}: results cannot be written there ({error.strerror or error})") from None
+    finally:
+        _remove(partial)
+
+
+def _look_at(path: Path) -> None:
+    """Raises OSError where no file can have this name, as one that is too long."""
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return  # it could not be made either: below a file, too long a name
+
+
 def write_json(path: Path, content: dict) -> None:
     """Write JSON whole or not at all. Numbers that JSON lacks (NaN, infinity) are an error here."""
     with atomic_path(path) as partial:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..common.errors import InputError
-from ..common.files import as_text, atomic_path
+from ..common.files import as_text, atomic_path, name_fault
 from .object_shard import parts_of, some
 
 MANIFEST = "manifest.csv"
@@ -234,7 +234,8 @@ def check_joined(root: Path, records: tuple[str, ...] = (MANIFEST, RENDER_RECORD
 
 def rows_of_files(root: str | Path) -> list[Row]:
     """Rows for a data set without a manifest, from its file names: `images/<object>/<view>.png` beside
-    `xrays/<object>/<view>.npz`. A view with both is accepted; one without a picture is "no picture".
+    `xrays/<object>/<view>.npz`. A view with both is accepted; one without a picture is "no picture"; one
+    whose name cannot be written into a manifest is "failed".
 
     Raises:
       InputError: no such folder, or no X-Ray in it.
@@ -246,7 +247,11 @@ def rows_of_files(root: str | Path) -> list[Row]:
     for name, views, _ in _object_folders(root / "xrays", ".npz"):
         pictures = set(_files(root / "images" / name, ".png"))
         for view in views:
-            if view in pictures:
+            fault = name_fault(f"{name}/{view}")
+            if fault:
+                names = as_text(name), as_text(view)
+                rows.append(Row(*names, "failed", f"xrays/{'/'.join(names)}.npz: {fault}"))
+            elif view in pictures:
                 rows.append(Row(name, view, "accepted"))
             else:
                 rows.append(Row(name, view, "no picture", f"no picture images/{name}/{view}.png"))

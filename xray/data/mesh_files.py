@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from ..common.axes import UP_OF_SUFFIX
 from ..common.errors import InputError
-from ..common.files import as_text
+from ..common.files import as_text, name_fault
 
 ID_RULES = ("name", "path")
 """Choices of the `--id` flags: the file's name without suffix, or its path below the folder without suffix."""
@@ -109,7 +108,7 @@ def list_meshes(mesh_root: str | Path, id_rule: str = "name") -> MeshFolder:
                 uid = os.path.basename(os.path.dirname(folder)) if styled else os.path.splitext(name)[0]
             files.setdefault(uid, []).append(f"{folder}/{name}")
     for uid in sorted(files):
-        fault = _fault(uid)
+        fault = name_fault(uid)
         if fault:
             found.unfit[as_text(uid)] = f"{as_text(files[uid][0])}: {fault}"
         else:
@@ -136,17 +135,6 @@ def _check_clashes(mesh_root: Path, clashes: dict[str, list[str]], id_rule: str)
     advice = "--id path takes the path below the folder as the id" if id_rule == "name" else "rename them"
     objects = f"{_count(len(clashes), 'object id')} of several files"
     raise InputError(f"{mesh_root}: {objects}, but ids must differ; {advice}: {'; '.join(words)}{more}")
-
-
-def _fault(uid: str) -> str:
-    """Why a name cannot be an object's id; empty where it can. Ids are written down as they are, in UTF-8."""
-    try:
-        uid.encode("utf-8")
-    except UnicodeEncodeError:
-        return "its name is not UTF-8; rename it"
-    if any(unicodedata.category(letter) == "Cc" for letter in uid):
-        return "its name holds a line break or another control character; rename it"
-    return ""
 
 
 def _folders(root: str, found: MeshFolder) -> Iterator[tuple[str, list[str], int]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..common.errors import InputError
-from ..common.files import partial_path
+from ..common.files import check_writable
 from ..common.images import SUFFIXES
 
 LAYERS = "_layers.png"
@@ -146,7 +146,7 @@ def find_mask(mask: Path | None, picture: PictureFile) -> Path | None:
 
 def check_output(output: Path) -> None:
     """Raises InputError where nothing can be written into a folder, which is made if it is not there."""
-    _probe(output / "picture")
+    check_writable(output / "picture")
 
 
 def check_sample_names(pictures: Sequence[PictureFile], samples: int) -> None:
@@ -166,35 +166,4 @@ def check_results(output: Path, picture: PictureFile, samples: int = 1) -> None:
     for path in results:
         if os.path.isdir(path):  # Path.is_dir raises where the name is too long
             raise InputError(f"{path}: a folder is in the place of a result")
-    _probe(max(results, key=lambda path: len(path.name)))
-
-
-def _probe(path: Path) -> None:
-    """Write and remove the file that stands in for `path` while it is written."""
-    partial = partial_path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _look_at(path)
-        with partial.open("wb") as file:
-            file.write(bytes(65536))  # of a full disk, the first bytes may still fit
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise InputError(f"{path.parent}: results cannot be written there ({error.strerror or error})") from None
-    finally:
-        _remove(partial)
-
-
-def _look_at(path: Path) -> None:
-    """Raises OSError where no file can have this name, as one that is too long."""
-    try:
-        os.lstat(path)
-    except FileNotFoundError:
-        return
-
-
-def _remove(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError:
-        return  # it could not be made either: below a file, too long a name
+    check_writable(max(results, key=lambda path: len(path.name)))

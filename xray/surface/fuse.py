@@ -36,6 +36,8 @@ def fuse_views(xrays: Sequence[XRay], cameras: Sequence[Camera], method: str = "
     if not xrays or len(xrays) != len(cameras):
         raise InputError(f"{len(xrays)} X-Rays and {len(cameras)} cameras: expected one camera for each of some views")
     surfaces = [to_surface(xray, camera, method, "world") for xray, camera in zip(xrays, cameras, strict=True)]
+    if len(surfaces) == 1:
+        return surfaces[0]
     spacing = [_spacing(surface, camera) for surface, camera in zip(surfaces, cameras, strict=True)]
     width = CELL_PX * min(camera.distance / camera.focal_px for camera in cameras)
     beaten = _is_beaten(surfaces, np.concatenate(spacing), width)
