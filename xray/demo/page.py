@@ -28,13 +28,15 @@ The networks predict every surface that a ray through the picture would cross: f
 
 CSS = """
 .gradio-container { max-width: 1240px !important; margin: 0 auto !important; }
+.gradio-container { --block-info-text-color: #52525b; }
 .view iframe, .layers iframe { width: 100%; border: 0; display: block; }
 .view iframe { height: 374px; }
 .layers iframe { height: 460px; }
 .view .hint { padding: 160px 20px 0; text-align: center; }
 .hint { color: #52525b; font-size: .95em; }
 .times table { border-collapse: collapse; width: 100%; margin-top: 18px; font-size: .9em; }
-.times td { padding: 1px 6px !important; border: 0 !important; }
+.times td { padding: 1px 6px !important; }
+.times table, .times tr, .times td { border: 0 !important; }
 .times tr.sum td { border-top: 1px solid #d4d4d8 !important; font-weight: 600; }
 .times td + td { text-align: right; font-variant-numeric: tabular-nums; }
 footer { display: none !important; }
@@ -46,6 +48,9 @@ footer { display: none !important; }
   .layers iframe { height: 680px; }
   .stack { flex-direction: column !important; }
   .stack > * { width: 100% !important; min-width: 0 !important; flex: none !important; }
+  button:not(.reset-button) { min-height: 44px !important; min-width: 44px !important; }
+  label:has(> input[type=radio]) { min-height: 44px !important; }
+  input[type=number] { min-height: 40px !important; }
 }
 """
 
