@@ -50,6 +50,7 @@ footer { display: none !important; }
   .stack > * { width: 100% !important; min-width: 0 !important; flex: none !important; }
   button:not(.reset-button) { min-height: 44px !important; min-width: 44px !important; }
   label:has(> input[type=radio]) { min-height: 44px !important; }
+  .label-wrap { align-items: center !important; }
   input[type=number] { min-height: 40px !important; }
 }
 """
