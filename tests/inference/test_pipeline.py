@@ -11,6 +11,7 @@ from PIL import Image
 from xray.common.errors import InputError
 from xray.core.storage import load_xray
 from xray.inference.pipeline import XRayDiffusionPipeline, XRayUpsamplerPipeline, square
+from xray.inference.stage import load_stage
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,12 @@ def test_image_to_xray_and_up(runs, tmp_path):
     assert str(runs) not in (tmp_path / "first" / "model_index.json").read_text()
     again = XRayUpsamplerPipeline.from_pretrained(tmp_path / "second")
     assert torch.equal(again(pictures(runs), low.xrays).tensors, high.tensors)
+
+
+def test_a_pipeline_names_no_folder_of_its_training(runs):
+    stage = load_stage(runs / "A")
+    stage.config.train.init_from = stage.config.train.first_stage = stage.config.train.cache_dir = str(runs)
+    assert str(runs) not in str(XRayDiffusionPipeline.from_stage(stage).training)
 
 
 def _generators() -> list[torch.Generator]:

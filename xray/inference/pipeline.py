@@ -103,6 +103,7 @@ class _XRayPipeline(DiffusionPipeline):
         training = asdict(stage.config)
         # The folders of the training do not belong into a pipeline that others get.
         training["data"]["root"], training["output_dir"] = "", Path(stage.config.output_dir).name
+        training["train"] |= {"init_from": "", "first_stage": "", "cache_dir": ""}
         pipeline = cls(
             unet=stage.model.unet if denoises else stage.model,
             image_encoder=stage.conditioner.image_encoder,
