@@ -58,7 +58,8 @@ def test_the_steps_are_there_and_have_names_of_their_own():
 
 def test_the_table_survives_a_kill_and_the_same_command_goes_on(tmp_path):
     run = start(tmp_path, "--only", "machine", "casting")
-    while not (tmp_path / "summary.json").exists() or "casting" not in content(tmp_path):
+    table = tmp_path / "summary.md"  # written after summary.json
+    while not table.exists() or "casting" not in table.read_text():
         assert run.poll() is None, run.stderr.read()
         time.sleep(0.02)
     children = psutil.Process(run.pid).children(recursive=True)
@@ -68,7 +69,7 @@ def test_the_table_survives_a_kill_and_the_same_command_goes_on(tmp_path):
     results = content(tmp_path)
     assert results["machine"]["status"] == OK
     assert results["casting"]["status"] == CUT
-    assert "| casting | cut | 0 | was running when this run was cut off |" in (tmp_path / "summary.md").read_text()
+    assert "| casting | cut | 0 | was running when this run was cut off |" in table.read_text()
 
     again = start(tmp_path, "--minutes", "0.001")
     out, err = again.communicate(timeout=300)

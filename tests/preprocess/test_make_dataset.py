@@ -1,6 +1,7 @@
 """One pass from meshes to a data set: the files of the two commands, changed meshes, whole objects, a stop."""
 
 import csv
+import functools
 import importlib.util
 import logging
 import os
@@ -221,7 +222,9 @@ def test_a_run_that_is_stopped_leaves_what_it_did_on_record(tmp_path, number):
     (tmp_path / "meshes/00.glb").write_bytes(b"nothing")
     command = [sys.executable, ROOT / "preprocess/make_dataset.py", "--mesh_root", tmp_path / "meshes"]
     command += ["--root", tmp_path / "one", *SMALL, *RAYS, "--workers", "1"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    # What starts the tests may ignore these signals, as nohup and background jobs do, and children inherit that.
+    heed = functools.partial(signal.signal, number, signal.SIG_DFL)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed)
     end = time.monotonic() + 120
     while len(list(tmp_path.glob("one/xrays/*/rows.csv"))) < 3 and time.monotonic() < end:
         time.sleep(0.02)

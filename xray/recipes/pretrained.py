@@ -211,6 +211,12 @@ def ship(first: Path, second: Path, scores: dict, target: Path) -> None:
     write_json(target / "scores.json", scores)
 
 
+def draw_gallery(work: Work, target: Path) -> None:
+    """`<target>/gallery.png` of the pipelines there."""
+    shown = ("--model", target / "diffusion", "--upsampler", target / "upsampler", "--output", target / "gallery.png")
+    command(work.log, ROOT / "docs/make_gallery.py", *shown)
+
+
 def train_pretrained(work: Work, hours: float, target: Path) -> None:
     """Everything, in about `hours`; the pipelines, their scores and the gallery are then in `target`."""
     seconds = 3600 * hours
@@ -229,8 +235,7 @@ def train_pretrained(work: Work, hours: float, target: Path) -> None:
     stages = work.folder / "diffusion", work.folder / "upsampler"
     scores = score(scorer, _dataset(work, "diffusion", "train"), work.folder / "data/meshes", *stages)
     ship(*stages, scores, target)
-    shown = ("--model", target / "diffusion", "--upsampler", target / "upsampler", "--output", target / "gallery.png")
-    command(work.log, ROOT / "docs/make_gallery.py", *shown)
+    draw_gallery(work, target)
     log.info(
         "%s: CD %.4f; nearest training view %.4f",
         target,
