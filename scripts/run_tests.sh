@@ -5,6 +5,6 @@ EXTRA="requirements-train.txt requirements-demo.txt requirements-dev.txt"
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
 # One thread a process: the tests run side by side, a process a core.
-cores=$(nproc) # before the next line: nproc prints OMP_NUM_THREADS where it is set
+cores=$(env -u OMP_NUM_THREADS nproc) # nproc prints that variable where it is set
 export OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1
 exec python -m pytest -n "$cores" --dist loadfile --no-loadscope-reorder "$@"
