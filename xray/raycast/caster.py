@@ -13,7 +13,7 @@ from ..common.warp_setup import OPTIONS, wp
 from ..core.camera import Camera, look_at
 from .hit_lists import LIMIT, Found, choose_first, decide, record, scatter, sort_and_merge
 from .raster import RayGrid, count_cells, fill_cells, project, sweep, sweep_blocked, sweep_grid
-from .ray_triangle import face_from
+from .ray_triangle import Casting, face_from
 
 wp.set_module_options(OPTIONS)
 
@@ -116,25 +116,24 @@ class RayCaster:
         if not (np.isfinite(origin).all() and np.isfinite(directions).all()):
             raise InputError("rays must be finite")
         self._prepare(float(np.linalg.norm(origin)))
-        rays = self._rays(origin, directions)
+        casting = self._casting(origin, directions)
 
         def traverse(found: Found) -> None:
-            inputs = [self._bvh.id, self._vertices, self._faces, *rays, found]
-            wp.launch(_traverse, dim=len(directions), inputs=inputs, device=self._device)
+            wp.launch(_traverse, dim=len(directions), inputs=[self._bvh.id, casting, found], device=self._device)
 
-        return self._sorted_hits(self._find(rays, traverse), rays, max_hits)
+        return self._sorted_hits(self._find(casting, traverse), casting, max_hits)
 
     def view(self, camera: Camera, max_hits: int = 16) -> Crossings:
         """The crossings of a camera's rays, row by row: what `crossings` gives for them, several times faster."""
         directions = camera.rays_world().reshape(-1, 3)
-        rays = self._rays(camera.origin, directions)
-        pixel = self._projected(camera, rays[0])
+        casting = self._casting(camera.origin, directions)
+        pixel = self._projected(camera, casting)
 
         def sweep_faces(found: Found) -> None:
-            inputs = [pixel, self._vertices, self._faces, *rays, camera.width, camera.height, found]
+            inputs = [pixel, casting, camera.width, camera.height, found]
             wp.launch(sweep, dim=len(self._faces), inputs=inputs, device=self._device)
 
-        return self._sorted_hits(self._find(rays, sweep_faces), rays, max_hits)
+        return self._sorted_hits(self._find(casting, sweep_faces), casting, max_hits)
 
     def first_hits(self, camera: Camera, column: np.ndarray | None = None, row: np.ndarray | None = None) -> Crossings:
         """The first hit of every ray of a camera, row by row, or of rays at pixel positions.
@@ -151,8 +150,8 @@ class RayCaster:
             else:
                 found = self.crossings(camera.origin, _directions(camera, column, row), 1)
             return replace(found, total=np.minimum(found.total, 1))
-        rays = self._rays(camera.origin, _directions(camera, column, row))
-        inputs = [self._projected(camera, rays[0]), self._vertices, self._faces, *rays]
+        casting = self._casting(camera.origin, _directions(camera, column, row))
+        inputs = [self._projected(camera, casting), casting]
         if column is None:
             inputs, kernel = [*inputs, camera.width, camera.height], sweep
         else:
@@ -161,11 +160,11 @@ class RayCaster:
         def sweep_faces(found: Found) -> None:
             wp.launch(kernel, dim=len(self._faces), inputs=[*inputs, found], device=self._device)
 
-        found, count = self._find(rays, sweep_faces, first_only=True), len(rays[1])
+        found, count = self._find(casting, sweep_faces, first_only=True), len(casting.directions)
         face = wp.empty(count, dtype=wp.int32, device=self._device)
         depth = wp.empty(count, dtype=wp.float64, device=self._device)
         barycentric = wp.empty(count, dtype=wp.vec3d, device=self._device)
-        inputs = [self._vertices, self._faces, *rays[:2], found]
+        inputs = [casting, found]
         wp.launch(choose_first, dim=count, inputs=inputs, outputs=[face, depth, barycentric], device=self._device)
         hit = face.numpy() >= 0
         ray = np.flatnonzero(hit).astype(np.int32)
@@ -192,19 +191,19 @@ class RayCaster:
             near = found.depth < (length - margin)[found.ray]
             return np.isin(np.arange(len(points)), found.ray[near])
         camera, column, row = seen
-        rays = self._rays(camera.origin, directions)
+        casting = self._casting(camera.origin, directions)
         limit = wp.array(length - margin, dtype=wp.float64, device=self._device)
         grid = self._grid(camera.width, camera.height, column, row)
-        inputs = [self._projected(camera, rays[0]), self._vertices, self._faces, *rays, grid, limit, blocked]
+        inputs = [self._projected(camera, casting), casting, grid, limit, blocked]
         wp.launch(sweep_blocked, dim=len(self._faces), inputs=inputs, device=self._device)
         return blocked.numpy()
 
-    def _projected(self, camera: Camera, origin):
+    def _projected(self, camera: Camera, casting: Casting):
         """Place of every vertex in a camera's picture, see `raster.project`."""
         pixel = wp.empty(len(self._vertices), dtype=wp.vec3, device=self._device)
         camera_from_world = wp.mat33d(camera.world_from_camera[:3, :3].T)
         sizes = (float(camera.width), float(camera.height))
-        inputs = [self._vertices, origin, camera_from_world, camera.focal_px, *sizes, pixel]
+        inputs = [casting, camera_from_world, camera.focal_px, *sizes, pixel]
         wp.launch(project, dim=len(self._vertices), inputs=inputs, device=self._device)
         return pixel
 
@@ -223,13 +222,15 @@ class RayCaster:
         wp.launch(fill_cells, dim=len(position), inputs=[grid, cursor], device=self._device)
         return grid
 
-    def _rays(self, origin: np.ndarray, directions: np.ndarray) -> tuple:
-        """The rays as kernels take them: origin, directions, and the tolerance of an edge function.
-
-        It is above the rounding error, 6 u |a| |b| with |a| and |b| below the mesh's size and the distance.
-        """
-        tolerance = 4e-15 * (self._size + float(np.linalg.norm(origin))) ** 2
-        return wp.vec3d(*origin), wp.array(directions, dtype=wp.vec3d, device=self._device), tolerance
+    def _casting(self, origin: np.ndarray, directions: np.ndarray) -> Casting:
+        """The mesh and rays as kernels take them."""
+        casting = Casting()
+        casting.vertices, casting.faces = self._vertices, self._faces
+        casting.origin = wp.vec3d(*origin)
+        casting.directions = wp.array(directions, dtype=wp.vec3d, device=self._device)
+        # Above the rounding error, 6 u |a| |b| with |a| and |b| below the mesh's size and the distance.
+        casting.tolerance = 4e-15 * (self._size + float(np.linalg.norm(origin))) ** 2
+        return casting
 
     def _prepare(self, distance: float) -> None:
         """Build the tree, with boxes padded for the rounding of rays that start as far as this one."""
@@ -243,14 +244,14 @@ class RayCaster:
         upper = wp.array((upper + pad).astype(np.float32), dtype=wp.vec3, device=self._device)
         self._bvh = wp.Bvh(lower, upper)
 
-    def _find(self, rays: tuple, launch: Callable[[Found], None], first_only: bool = False) -> Found:
+    def _find(self, casting: Casting, launch: Callable[[Found], None], first_only: bool = False) -> Found:
         """The crossings that a launch records, launched again with more room where it was short."""
         while True:
-            found = self._room(len(rays[1]), first_only)
+            found = self._room(len(casting.directions), first_only)
             launch(found)
             doubts = int(found.doubts.numpy()[0])
             if 0 < doubts <= self._capacity:
-                wp.launch(decide, dim=doubts, inputs=[self._vertices, self._faces, *rays, found], device=self._device)
+                wp.launch(decide, dim=doubts, inputs=[casting, found], device=self._device)
             asked = max(doubts, int(found.count.numpy()[0]))
             if asked > LIMIT:
                 raise InputError(f"more than {LIMIT} crossings of rays and faces in one picture")
@@ -275,7 +276,7 @@ class RayCaster:
         found.nearest_face = wp.full(kept, -1, dtype=wp.int32, device=self._device)
         return found
 
-    def _sorted_hits(self, found: Found, rays: tuple, max_hits: int) -> Crossings:
+    def _sorted_hits(self, found: Found, casting: Casting, max_hits: int) -> Crossings:
         """The first `max_hits` crossings of each ray, equal ones merged: layer by layer, in each by the ray."""
         if max_hits < 1:
             raise InputError(f"{max_hits} hits to keep: expected at least 1")
@@ -289,10 +290,8 @@ class RayCaster:
         total = wp.zeros(size, dtype=wp.int32, device=self._device)
         barycentric = wp.empty(count, dtype=wp.vec3d, device=self._device)
         wp.launch(scatter, dim=count, inputs=[found, cursor, face, depth], device=self._device)
-        inputs = [self._vertices, self._faces, *rays[:2], max_hits, stretch]
-        wp.launch(
-            sort_and_merge, dim=size, inputs=inputs, outputs=[face, depth, total, barycentric], device=self._device
-        )
+        inputs, outputs = [casting, max_hits, stretch], [face, depth, total, barycentric]
+        wp.launch(sort_and_merge, dim=size, inputs=inputs, outputs=outputs, device=self._device)
         total = total.numpy()
         rays_of_layer = []
         for number in range(min(max_hits, int(total.max(initial=0)))):
@@ -305,21 +304,12 @@ class RayCaster:
 
 
 @wp.kernel
-def _traverse(
-    tree: wp.uint64,
-    vertices: wp.array(dtype=wp.vec3d),
-    faces: wp.array(dtype=wp.vec3i),
-    origin: wp.vec3d,
-    directions: wp.array(dtype=wp.vec3d),
-    tolerance: wp.float64,
-    found: Found,
-):
+def _traverse(tree: wp.uint64, casting: Casting, found: Found):
     ray = wp.tid()
-    d = directions[ray]
-    query = wp.bvh_query_ray(tree, wp.vec3(origin), wp.vec3(d))
+    query = wp.bvh_query_ray(tree, wp.vec3(casting.origin), wp.vec3(casting.directions[ray]))
     face = wp.int32(0)
     while wp.bvh_query_next(query, face):
-        record(found, ray, d, face_from(vertices, faces, face, origin), tolerance)
+        record(found, casting, ray, face_from(casting, face))
 
 
 def _checked(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

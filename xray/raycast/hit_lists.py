@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from ..common.warp_setup import OPTIONS, wp
-from .ray_triangle import BACK, DOUBT, FRONT, MISS, Face, barycentric_weights, distance, exact_side, face_from, side
+from .ray_triangle import (
+    BACK,
+    DOUBT,
+    FRONT,
+    MISS,
+    Casting,
+    Face,
+    barycentric_weights,
+    distance,
+    exact_side,
+    face_from,
+    side,
+)
 
 wp.set_module_options(OPTIONS)
 
@@ -71,9 +83,10 @@ def store(found: Found, ray: wp.int32, d: wp.vec3d, face: Face, sign: wp.int32):
 
 
 @wp.func
-def record(found: Found, ray: wp.int32, d: wp.vec3d, face: Face, tolerance: wp.float64):
+def record(found: Found, casting: Casting, ray: wp.int32, face: Face):
     """Test one ray against one face; add the crossing, or put the pair aside."""
-    sign = side(d, face, tolerance)
+    d = casting.directions[ray]
+    sign = side(d, face, casting.tolerance)
     if sign == MISS:
         return
     if sign == DOUBT:
@@ -88,21 +101,14 @@ def record(found: Found, ray: wp.int32, d: wp.vec3d, face: Face, tolerance: wp.f
 
 
 @wp.kernel
-def decide(
-    vertices: wp.array(dtype=wp.vec3d),
-    faces: wp.array(dtype=wp.vec3i),
-    origin: wp.vec3d,
-    directions: wp.array(dtype=wp.vec3d),
-    tolerance: wp.float64,
-    found: Found,
-):
+def decide(casting: Casting, found: Found):
     """Settle the pairs that were put aside, exactly."""
     item = wp.tid()
     ray = found.doubtful_ray[item]
-    face = face_from(vertices, faces, found.doubtful_face[item], origin)
-    sign = exact_side(directions[ray], face, tolerance)
+    face = face_from(casting, found.doubtful_face[item])
+    sign = exact_side(casting.directions[ray], face, casting.tolerance)
     if sign != MISS:
-        store(found, ray, directions[ray], face, sign)
+        store(found, ray, casting.directions[ray], face, sign)
 
 
 @wp.kernel
@@ -154,32 +160,23 @@ def from_shared(d: wp.vec3d, face: Face, sign: wp.int32, shared: wp.vec3d) -> wp
 
 
 @wp.func
-def folds(
-    vertices: wp.array(dtype=wp.vec3d),
-    faces: wp.array(dtype=wp.vec3i),
-    origin: wp.vec3d,
-    d: wp.vec3d,
-    one: wp.int32,
-    two: wp.int32,
-) -> bool:
+def folds(casting: Casting, ray: wp.int32, one: wp.int32, two: wp.int32) -> bool:
     """Whether a ray meets two different faces (codes) at a corner or edge that both have: one sheet, crossed twice."""
+    d = casting.directions[ray]
     here = index_of(one)
     there = index_of(two)
-    shared = shared_corners(vertices, faces[here], faces[there])
+    shared = shared_corners(casting.vertices, casting.faces[here], casting.faces[there])
     if shared[0] + shared[1] + shared[2] > wp.float64(2.5):
         return False  # the same face, given twice
-    if from_shared(d, face_from(vertices, faces, here, origin), side_of(one), shared) > BORDER:
+    if from_shared(d, face_from(casting, here), side_of(one), shared) > BORDER:
         return False
-    shared = shared_corners(vertices, faces[there], faces[here])
-    return from_shared(d, face_from(vertices, faces, there, origin), side_of(two), shared) <= BORDER
+    shared = shared_corners(casting.vertices, casting.faces[there], casting.faces[here])
+    return from_shared(d, face_from(casting, there), side_of(two), shared) <= BORDER
 
 
 @wp.kernel
 def sort_and_merge(
-    vertices: wp.array(dtype=wp.vec3d),
-    faces: wp.array(dtype=wp.vec3i),
-    origin: wp.vec3d,
-    directions: wp.array(dtype=wp.vec3d),
+    casting: Casting,
     max_hits: int,
     start: wp.array(dtype=wp.int32),
     face: wp.array(dtype=wp.int32),
@@ -210,7 +207,7 @@ def sort_and_merge(
         back = kept - 1
         while back >= begin and depth[item] - depth[back] < MERGE_DISTANCE and not merged:
             if side_of(face[back]) == side_of(face[item]):
-                merged = not folds(vertices, faces, origin, directions[ray], face[item], face[back])
+                merged = not folds(casting, ray, face[item], face[back])
             back -= 1
         if not merged:
             depth[kept] = depth[item]
@@ -229,17 +226,14 @@ def sort_and_merge(
             place -= 1
     total[ray] = kept - begin
     for item in range(begin, wp.min(kept, begin + max_hits)):
-        hit = face_from(vertices, faces, index_of(face[item]), origin)
-        barycentric[item] = barycentric_weights(directions[ray], hit, side_of(face[item]))
+        hit = face_from(casting, index_of(face[item]))
+        barycentric[item] = barycentric_weights(casting.directions[ray], hit, side_of(face[item]))
         face[item] = hit.index
 
 
 @wp.kernel
 def choose_first(
-    vertices: wp.array(dtype=wp.vec3d),
-    faces: wp.array(dtype=wp.vec3i),
-    origin: wp.vec3d,
-    directions: wp.array(dtype=wp.vec3d),
+    casting: Casting,
     found: Found,
     face: wp.array(dtype=wp.int32),
     depth: wp.array(dtype=wp.float64),
@@ -256,5 +250,5 @@ def choose_first(
         side = BACK
         face[ray] = found.nearest_face[1, ray]
     if face[ray] >= 0:
-        hit = face_from(vertices, faces, face[ray], origin)
-        barycentric[ray] = barycentric_weights(directions[ray], hit, side)
+        hit = face_from(casting, face[ray])
+        barycentric[ray] = barycentric_weights(casting.directions[ray], hit, side)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from ..common.warp_setup import OPTIONS, wp
 from .hit_lists import Found, record
-from .ray_triangle import DOUBT, FRONT, MISS, Face, barycentric_weights, distance, face_from, side
+from .ray_triangle import DOUBT, FRONT, MISS, Casting, Face, barycentric_weights, distance, face_from, side
 
 wp.set_module_options(OPTIONS)
 
@@ -20,8 +20,7 @@ MARGIN_PX = wp.constant(wp.float32(1e-3))
 
 @wp.kernel
 def project(
-    vertices: wp.array(dtype=wp.vec3d),
-    origin: wp.vec3d,
+    casting: Casting,
     camera_from_world: wp.mat33d,
     focal_px: wp.float64,
     width: wp.float64,
@@ -31,7 +30,7 @@ def project(
     """Column, row and distance along the axis of every vertex; the first two hold where the third is above 0, which is
     -1 for a vertex behind the camera's plane, and 0 for one close to it."""
     item = wp.tid()
-    point = camera_from_world * (vertices[item] - origin)
+    point = camera_from_world * (casting.vertices[item] - casting.origin)
     ahead = -point[2]
     # Nearer to the camera's plane than this, a vertex has no usable place in the picture; see `sweep`.
     if ahead > wp.float64(1e-6) * wp.length(point):
@@ -42,6 +41,25 @@ def project(
         pixel[item] = wp.vec3(0.0, 0.0, -1.0)
     else:
         pixel[item] = wp.vec3(0.0, 0.0, 0.0)
+
+
+@wp.struct
+class Projection:
+    """The corners of a face as `project` gives them."""
+
+    a: wp.vec3
+    b: wp.vec3
+    c: wp.vec3
+
+
+@wp.func
+def projection_of(pixel: wp.array(dtype=wp.vec3), corner: wp.vec3i) -> Projection:
+    """The projection of a face with these corners."""
+    seen = Projection()
+    seen.a = pixel[corner[0]]
+    seen.b = pixel[corner[1]]
+    seen.c = pixel[corner[2]]
+    return seen
 
 
 @wp.func
@@ -57,9 +75,12 @@ def last_pixel(high: wp.float32, size: int) -> int:
 
 
 @wp.func
-def box_of(a: wp.vec3, b: wp.vec3, c: wp.vec3, width: int, height: int) -> wp.vec4i:
+def box_of(seen: Projection, width: int, height: int) -> wp.vec4i:
     """First and last column, first and last row of the pixels in the box of a face's projection; all pixels where
     the face meets the camera's plane; first after last where there is none."""
+    a = seen.a
+    b = seen.b
+    c = seen.c
     if a[2] > 0.0 and b[2] > 0.0 and c[2] > 0.0:
         first_column = first_pixel(wp.min(a[0], wp.min(b[0], c[0])), width)
         last_column = last_pixel(wp.max(a[0], wp.max(b[0], c[0])), width)
@@ -76,26 +97,20 @@ def box_of(a: wp.vec3, b: wp.vec3, c: wp.vec3, width: int, height: int) -> wp.ve
 @wp.kernel
 def sweep(
     pixel: wp.array(dtype=wp.vec3),
-    vertices: wp.array(dtype=wp.vec3d),
-    faces: wp.array(dtype=wp.vec3i),
-    origin: wp.vec3d,
-    directions: wp.array(dtype=wp.vec3d),
-    tolerance: wp.float64,
+    casting: Casting,
     width: int,
     height: int,
     found: Found,
 ):
     """Test a face against the rays in the box of its projection, or against all where it meets the camera's plane."""
     index = wp.tid()
-    corner = faces[index]
-    box = box_of(pixel[corner[0]], pixel[corner[1]], pixel[corner[2]], width, height)
+    box = box_of(projection_of(pixel, casting.faces[index]), width, height)
     if box[0] > box[1] or box[2] > box[3]:
         return
-    face = face_from(vertices, faces, index, origin)
+    face = face_from(casting, index)
     for row in range(box[2], box[3] + 1):
         for column in range(box[0], box[1] + 1):
-            ray = row * width + column
-            record(found, ray, directions[ray], face, tolerance)
+            record(found, casting, row * width + column, face)
 
 
 @wp.struct
@@ -137,9 +152,12 @@ def fill_cells(grid: RayGrid, cursor: wp.array(dtype=wp.int32)):
 
 
 @wp.func
-def bounds_of(a: wp.vec3, b: wp.vec3, c: wp.vec3) -> wp.vec4:
+def bounds_of(seen: Projection) -> wp.vec4:
     """Lowest and highest column, lowest and highest row of a face's projection; without end where the face meets the
     camera's plane; the first above the second for a face behind it."""
+    a = seen.a
+    b = seen.b
+    c = seen.c
     if a[2] > 0.0 and b[2] > 0.0 and c[2] > 0.0:
         return wp.vec4(
             wp.min(a[0], wp.min(b[0], c[0])) - MARGIN_PX,
@@ -177,7 +195,7 @@ def across(low: wp.float32, high: wp.float32, a: wp.vec3, b: wp.vec3, span: wp.v
 
 
 @wp.func
-def span_of(a: wp.vec3, b: wp.vec3, c: wp.vec3, bounds: wp.vec4, low: wp.float32, high: wp.float32) -> wp.vec2:
+def span_of(seen: Projection, bounds: wp.vec4, low: wp.float32, high: wp.float32) -> wp.vec2:
     """Lowest and highest column of the projection of a face with these `bounds` between two rows.
 
     The margin is far above the rounding of the corners' float32 positions, which grows with them.
@@ -188,9 +206,9 @@ def span_of(a: wp.vec3, b: wp.vec3, c: wp.vec3, bounds: wp.vec4, low: wp.float32
     margin = MARGIN_PX + 1e-6 * size
     low -= margin
     high += margin
-    span = across(low, high, a, b, wp.vec2(wp.inf, -wp.inf))
-    span = across(low, high, b, c, span)
-    span = across(low, high, c, a, span)
+    span = across(low, high, seen.a, seen.b, wp.vec2(wp.inf, -wp.inf))
+    span = across(low, high, seen.b, seen.c, span)
+    span = across(low, high, seen.c, seen.a, span)
     return wp.vec2(wp.max(bounds[0], span[0] - margin), wp.min(bounds[1], span[1] + margin))
 
 
@@ -208,82 +226,67 @@ def has_rays(grid: RayGrid, bounds: wp.vec4) -> bool:
     return False
 
 
+@wp.func
+def slots_of(grid: RayGrid, seen: Projection, bounds: wp.vec4, row: int) -> wp.vec2i:
+    """The first place in `grid.order`, and the place behind the last, of the rays in the cells of one row that the
+    projection of a face with these `bounds` may hold."""
+    span = wp.vec2(bounds[0], bounds[1])
+    if row > 0 and row < grid.height - 1 and bounds[3] - bounds[2] > 2.0:
+        span = span_of(seen, bounds, float(row) - 0.5, float(row) + 0.5)
+    first = row * grid.width + cell_at(span[0], grid.width)
+    last = row * grid.width + cell_at(span[1], grid.width)
+    # The cells of a row stand one behind the other.
+    return wp.vec2i(grid.start[first], grid.start[last + 1])
+
+
 @wp.kernel
-def sweep_grid(
-    pixel: wp.array(dtype=wp.vec3),
-    vertices: wp.array(dtype=wp.vec3d),
-    faces: wp.array(dtype=wp.vec3i),
-    origin: wp.vec3d,
-    directions: wp.array(dtype=wp.vec3d),
-    tolerance: wp.float64,
-    grid: RayGrid,
-    found: Found,
-):
+def sweep_grid(pixel: wp.array(dtype=wp.vec3), casting: Casting, grid: RayGrid, found: Found):
     """As `sweep`, for rays between the pixels."""
     index = wp.tid()
-    corner = faces[index]
-    a = pixel[corner[0]]
-    b = pixel[corner[1]]
-    c = pixel[corner[2]]
-    bounds = bounds_of(a, b, c)
+    seen = projection_of(pixel, casting.faces[index])
+    bounds = bounds_of(seen)
     if bounds[0] > bounds[1] or not has_rays(grid, bounds):
         return
-    face = face_from(vertices, faces, index, origin)
+    face = face_from(casting, index)
     for row in range(cell_at(bounds[2], grid.height), cell_at(bounds[3], grid.height) + 1):
-        span = wp.vec2(bounds[0], bounds[1])
-        if row > 0 and row < grid.height - 1 and bounds[3] - bounds[2] > 2.0:
-            span = span_of(a, b, c, bounds, float(row) - 0.5, float(row) + 0.5)
-        first = row * grid.width + cell_at(span[0], grid.width)
-        last = row * grid.width + cell_at(span[1], grid.width)
-        # The cells of a row stand one behind the other.
-        for slot in range(grid.start[first], grid.start[last + 1]):
+        slots = slots_of(grid, seen, bounds, row)
+        for slot in range(slots[0], slots[1]):
             ray = grid.order[slot]
             if is_within(grid.position[ray], bounds):
-                record(found, ray, directions[ray], face, tolerance)
+                record(found, casting, ray, face)
 
 
 @wp.kernel
 def sweep_blocked(
     pixel: wp.array(dtype=wp.vec3),
-    vertices: wp.array(dtype=wp.vec3d),
-    faces: wp.array(dtype=wp.vec3i),
-    origin: wp.vec3d,
-    directions: wp.array(dtype=wp.vec3d),
-    tolerance: wp.float64,
+    casting: Casting,
     grid: RayGrid,
     limit: wp.array(dtype=wp.float64),
     blocked: wp.array(dtype=wp.bool),
 ):
     """Mark the rays that cross a face nearer than their limit. A ray in doubt, one through an edge, is blocked."""
     index = wp.tid()
-    corner = faces[index]
-    a = pixel[corner[0]]
-    b = pixel[corner[1]]
-    c = pixel[corner[2]]
-    bounds = bounds_of(a, b, c)
+    seen = projection_of(pixel, casting.faces[index])
+    bounds = bounds_of(seen)
     if bounds[0] > bounds[1] or not has_rays(grid, bounds):
         return
     # No crossing is nearer than the nearest corner is along the camera's axis, less the rounding of float32.
-    ahead = wp.float64(0.9999 * wp.min(a[2], wp.min(b[2], c[2])))
+    ahead = wp.float64(0.9999 * wp.min(seen.a[2], wp.min(seen.b[2], seen.c[2])))
     face = Face()
     ready = wp.bool(False)
     for row in range(cell_at(bounds[2], grid.height), cell_at(bounds[3], grid.height) + 1):
-        span = wp.vec2(bounds[0], bounds[1])
-        if row > 0 and row < grid.height - 1 and bounds[3] - bounds[2] > 2.0:
-            span = span_of(a, b, c, bounds, float(row) - 0.5, float(row) + 0.5)
-        first = row * grid.width + cell_at(span[0], grid.width)
-        last = row * grid.width + cell_at(span[1], grid.width)
-        # The cells of a row stand one behind the other.
-        for slot in range(grid.start[first], grid.start[last + 1]):
+        slots = slots_of(grid, seen, bounds, row)
+        for slot in range(slots[0], slots[1]):
             ray = grid.order[slot]
             if not blocked[ray] and ahead < limit[ray] and is_within(grid.position[ray], bounds):
                 if not ready:  # the face that a point is on, and those behind it, need no test
-                    face = face_from(vertices, faces, index, origin)
+                    face = face_from(casting, index)
                     ready = True
-                sign = side(directions[ray], face, tolerance)
+                d = casting.directions[ray]
+                sign = side(d, face, casting.tolerance)
                 if sign == DOUBT:
                     sign = FRONT
                 if sign != MISS:
-                    depth = distance(directions[ray], face, barycentric_weights(directions[ray], face, sign))
+                    depth = distance(d, face, barycentric_weights(d, face, sign))
                     if depth > wp.float64(0.0) and depth < limit[ray]:
                         blocked[ray] = True

@@ -26,6 +26,17 @@ FINER = wp.constant(wp.float64(1e-15))
 
 
 @wp.struct
+class Casting:
+    """A mesh, and the rays from one point that are cast at it."""
+
+    vertices: wp.array(dtype=wp.vec3d)
+    faces: wp.array(dtype=wp.vec3i)
+    origin: wp.vec3d
+    directions: wp.array(dtype=wp.vec3d)  # (N,) unit
+    tolerance: wp.float64  # above the rounding error of an edge function
+
+
+@wp.struct
 class Face:
     """A triangle relative to the rays' start: its corners and their cross products."""
 
@@ -39,16 +50,14 @@ class Face:
 
 
 @wp.func
-def face_from(
-    vertices: wp.array(dtype=wp.vec3d), faces: wp.array(dtype=wp.vec3i), index: wp.int32, origin: wp.vec3d
-) -> Face:
+def face_from(casting: Casting, index: wp.int32) -> Face:
     """One face of a mesh, seen from the rays' start."""
-    corner = faces[index]
+    corner = casting.faces[index]
     face = Face()
     face.index = index
-    face.a = vertices[corner[0]] - origin
-    face.b = vertices[corner[1]] - origin
-    face.c = vertices[corner[2]] - origin
+    face.a = casting.vertices[corner[0]] - casting.origin
+    face.b = casting.vertices[corner[1]] - casting.origin
+    face.c = casting.vertices[corner[2]] - casting.origin
     face.bc = wp.cross(face.b, face.c)
     face.ca = wp.cross(face.c, face.a)
     face.ab = wp.cross(face.a, face.b)
