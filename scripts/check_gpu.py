@@ -6,6 +6,7 @@ See scripts/check_gpu.sh for the command. Nothing but the standard library and t
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.metadata
 import importlib.util
 import json
@@ -18,13 +19,15 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from gpu_steps import ABSENT, CUT, FAILED, OK, TIMEOUT, Result
+from gpu_steps import ABSENT, CUT, FAILED, FULL, OK, TIMEOUT, Result, last_error
 from gpu_steps.plan import STEPS, Step
 
 ROOT = Path(__file__).resolve().parents[1]
 NO_TIME = "no time"
 LEAST_S = 5.0
 """With less time left than this, nothing is started."""
+MARK = "XRAY_GPU_STEP"
+"""Variable in the environment of all that a step starts."""
 
 
 @dataclass
@@ -60,7 +63,8 @@ class Summary:
             lines.append(f"| {name} | {result.status} | {result.seconds:.0f} | {_cell(result.reason)} |")
         rows = [(name, result.values) for name, result in self.results.items() if "samples_a_second" in result.values]
         if rows:
-            lines += ["", "| training step | batch | samples/s | peak memory, GiB | loss, difference from the CPU's |"]
+            lines += ["", "Attention is PyTorch's own (SDPA) where xformers is not named.", ""]
+            lines += ["| training step | batch | samples/s | peak memory, GiB | loss, difference from the CPU's |"]
             lines.append("|---|---|---|---|---|")
         for name, values in rows:
             off = "-" if "loss_difference" not in values else f"{values['loss_difference']:.1e}"
@@ -70,19 +74,35 @@ class Summary:
 
 
 def run_step(step: Step, options: argparse.Namespace, limit_s: float, python: str) -> Result:
-    """One step in a process group of its own, killed whole when the time is up."""
+    """One step in a process of its own; again with half the batch where the card's memory was too small for it."""
     missing = [name for name in step.needs if not _has(python, name)]
     if missing:
         return Result(ABSENT, f"{', '.join(missing)} not installed")
+    began, batch, tried = time.monotonic(), 0, []
+    while True:
+        left = limit_s - (time.monotonic() - began)
+        result = _run_process(step, options, left, python, batch)
+        result.seconds = time.monotonic() - began
+        if tried:
+            result.reason = f"{result.reason}; out of memory with batch {', '.join(map(str, tried))}"
+        if result.status != FULL or result.values["full_at"] == 1:
+            return result
+        tried.append(result.values["full_at"])
+        batch = tried[-1] // 2
+
+
+def _run_process(step: Step, options: argparse.Namespace, limit_s: float, python: str, batch: int) -> Result:
+    """One step once, ended with all that it started when the time is up."""
     file = options.out / "steps" / f"{_slug(step.name)}.json"
     file.unlink(missing_ok=True)
     log = options.out / "logs" / f"{_slug(step.name)}.log"
     command = [python, "-m", "gpu_steps", step.name, "--device", options.device, "--out", str(options.out)]
-    began = time.monotonic()
+    command += ["--batch", str(batch), "--runner", str(os.getpid()), "--result", str(file)]
+    mark = f"{MARK}={os.getpid()}-{time.monotonic_ns()}"
     with log.open("w", encoding="utf-8") as stream:
         process = subprocess.Popen(
-            [*command, "--result", str(file)], cwd=ROOT, stdout=stream, stderr=stream, start_new_session=True,
-            env=environment(options.device),
+            command, cwd=ROOT, stdout=stream, stderr=stream, start_new_session=True,
+            env=environment(options) | dict([mark.split("=")]),
         )  # fmt: skip
         late = False
         try:
@@ -90,18 +110,19 @@ def run_step(step: Step, options: argparse.Namespace, limit_s: float, python: st
         except subprocess.TimeoutExpired:
             late = True
         finally:
-            _kill(process)
-    seconds = time.monotonic() - began
+            _kill(process, mark)
+    text = log.read_text(encoding="utf-8", errors="replace")
     if late:
-        return Result(TIMEOUT, f"stopped after {limit_s:.0f} s; {log.name}: {_last_line(log)}", seconds)
+        return Result(TIMEOUT, f"stopped after {limit_s:.0f} s; {log.name}: {last_error(text)}")
     if not file.exists():
-        return Result(FAILED, f"status {process.returncode}; {log.name}: {_last_line(log)}", seconds)
-    return Result(**json.loads(file.read_text(encoding="utf-8")) | {"seconds": seconds})
+        return Result(FAILED, f"status {process.returncode}; {log.name}: {last_error(text)}")
+    return Result(**json.loads(file.read_text(encoding="utf-8")))
 
 
-def environment(device: str) -> dict[str, str]:
-    """For a step: the packages of this repository, and no GPU where the CPU is to be checked."""
-    hidden = {"CUDA_VISIBLE_DEVICES": ""} if device == "cpu" else {}
+def environment(options: argparse.Namespace) -> dict[str, str]:
+    """For a step: the packages of this repository, what was compiled before, and no GPU to check the CPU."""
+    hidden = {"CUDA_VISIBLE_DEVICES": ""} if options.device == "cpu" else {}
+    hidden["TORCHINDUCTOR_CACHE_DIR"] = str(options.out / "compiled")
     quiet = {"HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"}
     return os.environ | {"PYTHONPATH": os.pathsep.join(_paths())} | quiet | hidden
 
@@ -158,7 +179,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the steps; 0, or 3 where one failed or was late."""
+    """Run the steps; 0, or 3 where one failed, was late or found too little memory."""
     options = parse(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the running step is ended too
     end = time.monotonic() + options.minutes * 60
@@ -175,7 +196,7 @@ def main(arguments: list[str] | None = None) -> int:
         before = summary.results.get(step.name)
         if step.name not in (options.only or [step.name]):
             continue
-        if not options.only and before and before.status in (OK, FAILED, ABSENT):
+        if not options.only and before and before.status in (OK, FAILED, FULL, ABSENT):
             _say(f"{step.name}: {before.status} before, kept")
             continue
         left = end - time.monotonic()
@@ -189,7 +210,7 @@ def main(arguments: list[str] | None = None) -> int:
     counts = [result.status for result in summary.results.values()]
     _say(", ".join(f"{counts.count(status)} {status}" for status in dict.fromkeys(counts)))
     _say(str(summary.folder / "summary.md"))
-    return 3 if any(status in (FAILED, TIMEOUT) for status in counts) else 0
+    return 3 if any(status in (FAILED, FULL, TIMEOUT) for status in counts) else 0
 
 
 def _say(*lines: str) -> None:
@@ -224,18 +245,19 @@ def _paths() -> list[str]:
     return [*own, *rest]
 
 
-def _kill(process: subprocess.Popen) -> None:
-    """End what a step may have left running, itself included."""
-    try:
+def _kill(process: subprocess.Popen, mark: str) -> None:
+    """End what a step may have left running, itself included.
+
+    What torchrun starts has a session of its own, so that no signal to the step's group reaches it; it is known by an
+    entry of its environment, which all that a step starts has.
+    """
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
     process.wait()
-
-
-def _last_line(log: Path) -> str:
-    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    return lines[-1][:200] if lines else "empty"
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):  # it ended, or is another user's
+            if mark.encode() in path.read_bytes().split(b"\0"):
+                os.kill(int(path.parent.name), signal.SIGKILL)
 
 
 def _slug(name: str) -> str:

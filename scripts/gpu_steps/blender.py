@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from . import FAILED, OK, ROOT, Absent, Result, Settings
 
 
 def render(settings: Settings) -> Result:
-    """Pictures of one example mesh; Cycles takes a GPU where it finds one."""
+    """Pictures of one example mesh, and on what Cycles makes them: it takes a GPU where it finds one."""
     own = ROOT / ".venv-blender/bin/python"
     program = str(own) if own.exists() else shutil.which("blender")
     if importlib.util.find_spec("bpy") is not None:
@@ -32,6 +35,30 @@ def render(settings: Settings) -> Result:
     done = subprocess.run(command, cwd=ROOT, stdout=sys.stdout, stderr=sys.stderr, check=False)
     seconds = time.perf_counter() - began
     made = len(list((folder / "images/mug").glob("*.png")))
-    reason = f"{made} of {views} pictures in {seconds:.1f} s, by {program}"
-    status = OK if done.returncode == 0 and made == views else FAILED
-    return Result(status, reason, values={"pictures": made, "seconds": seconds})
+    backend = cycles_backend(program)
+    where = "the CPU" if backend == "NONE" else backend
+    reason = f"{made} of {views} pictures in {seconds:.1f} s, by {program}, Cycles on {where}"
+    right = done.returncode == 0 and made == views and (settings.device == "cpu" or backend != "NONE")
+    return Result(OK if right else FAILED, reason, values={"pictures": made, "seconds": seconds, "backend": backend})
+
+
+BACKEND = """
+import sys
+sys.path.insert(0, "preprocess/get_image")
+import blender_scene as scene
+scene.bpy.ops.wm.read_factory_settings(use_empty=True)
+scene.use_gpu()
+kind = scene.bpy.context.preferences.addons["cycles"].preferences.compute_device_type
+sys.stdout.write("\\ncycles backend: " + kind + "\\n")
+"""
+
+
+def cycles_backend(program: str) -> str:
+    """What Cycles runs on in a Python with bpy or a Blender program: OPTIX, CUDA, ..., or NONE for the CPU."""
+    python = "python" in Path(program).name
+    options = ["-c"] if python else ["--background", "--factory-startup", "--python-expr"]
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run([program, *options, BACKEND], cwd=ROOT, env=environment, capture_output=True, text=True)
+    sys.stdout.write(done.stdout + done.stderr)
+    found = re.search(r"^cycles backend: (\w+)$", done.stdout, re.MULTILINE)
+    return found[1] if found else "no answer"

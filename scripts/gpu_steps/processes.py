@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from . import FAILED, OK, ROOT, Result, Settings
+from . import FAILED, OK, ROOT, Result, Settings, last_error
 
 STEPS = 6
 SMALL = (
@@ -32,9 +32,16 @@ def _arguments(output: Path, *overrides: str) -> list[str]:
 
 
 def _run(command: list[str], what: str) -> None:
-    done = subprocess.run(command, cwd=ROOT, stdout=sys.stdout, stderr=sys.stderr, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{what}: status {done.returncode}")
+    """Run a command, its output into the step's log; RuntimeError with its own last error where it fails."""
+    lines = []
+    pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "errors": "replace"}
+    with subprocess.Popen(command, cwd=ROOT, **pipe) as process:
+        for line in process.stdout:
+            lines.append(line)
+            sys.stdout.write(line)
+            sys.stdout.flush()
+    if process.returncode:
+        raise RuntimeError(f"{what}: status {process.returncode}: {last_error(''.join(lines))}")
 
 
 def _difference(one: Path, two: Path, name: str = "model.safetensors") -> float:
@@ -50,7 +57,7 @@ def kill_and_resume(settings: Settings) -> Result:
     for name in ("whole", "again"):
         _run([*train, *_arguments(folders[name])], name)
     arguments = _arguments(folders["killed"])
-    process = subprocess.Popen([*train, *arguments], cwd=ROOT, start_new_session=True)
+    process = subprocess.Popen([*train, *arguments], cwd=ROOT, start_new_session=True)  # its data workers too
     first = folders["killed"] / "checkpoint-2"
     while not first.exists() and process.poll() is None:
         time.sleep(0.005)
@@ -60,8 +67,8 @@ def kill_and_resume(settings: Settings) -> Result:
     _run([*train, *arguments], "resumed")
     resumed, own = (_difference(folders["whole"], folders[name]) for name in ("killed", "again"))
     values = {"resumed": resumed, "two_runs": own, "killed_after": last}
-    if last == 0:
-        return Result(FAILED, "ended before its first checkpoint", values=values)
+    if last in (0, STEPS):
+        return Result(FAILED, f"it ended with checkpoint-{last}, before it could be killed", values=values)
     if resumed == 0:
         return Result(OK, f"killed after checkpoint-{last}, resumed to the same weights to the bit", values=values)
     reason = f"after kill and resume weights differ by {resumed:.1e}; two runs without a kill by {own:.1e}"
@@ -76,7 +83,9 @@ def two_processes(settings: Settings) -> Result:
     _run([*launcher, "-m", "gpu_steps.on_one_card", *_arguments(two, "train.batch_size=1")], "two processes")
     off, limit = _difference(one, two), 1e-5 if settings.device == "cpu" else 1e-3
     cards = torch.cuda.device_count()
-    reason = f"2 processes, {cards} cards: weights differ by {off:.1e} from one process of batch 2 (limit {limit:.0e})"
+    joined = {0: "on the CPU by gloo", 1: "on one card by gloo (NCCL refuses two on a card)"}
+    how = joined.get(cards, f"on 2 of {cards} cards by NCCL")
+    reason = f"2 processes {how}: weights differ by {off:.1e} from one process of batch 2 (limit {limit:.0e})"
     return Result(OK if off <= limit else FAILED, reason, values={"difference": off, "cards": cards})
 
 

@@ -20,7 +20,7 @@ from xray.models.build import make_conditioner, make_dataset, make_model
 from xray.training.random_streams import RandomStreams
 from xray.training.setup import make_task, make_trainer
 
-from . import ABSENT, FAILED, OK, ROOT, Absent, Result, Settings
+from . import ABSENT, FAILED, FULL, OK, ROOT, Absent, Result, Settings
 
 GIB = 2**30
 WARM_UP = 4
@@ -76,14 +76,30 @@ def measure(settings: Settings, stage: str, way: str, overrides: tuple[str, ...]
     folder = settings.out / "train" / f"{stage}-{way.replace(' ', '-')}"
     shutil.rmtree(folder, ignore_errors=True)
     filled = [text.format(out=settings.out, stage=stage) for text in overrides]
+    filled += [f"train.batch_size={settings.batch}"] if settings.batch else []
     config = configuration(settings, stage, *filled, f"output_dir={folder}", f"train.max_steps={steps}")
     try:
-        trainer = make_trainer(config)
+        values = _train(config, settings.device, steps)
     except InputError as error:
         if settings.device == "cpu":  # what needs a GPU refuses, as it should
             return Result(ABSENT, f"refused on the CPU: {error}")
         raise
-    loss = loss_of(trainer.task, trainer.model, config, settings.device)
+    except torch.OutOfMemoryError as error:
+        text = f"batch {config.train.batch_size}: {' '.join(str(error).split())[:150]}"
+        return Result(FULL, text, values={"full_at": config.train.batch_size})
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    reason = f"{values['samples_a_second']:.3g} samples/s, peak {values['peak_gib']:.2f} GiB, batch {values['batch']}"
+    if config.train.cache_dir:  # it draws its own noise for the images
+        return Result(OK, reason, values=values)
+    return _judge(settings, stage, config, reason, values)
+
+
+def _train(config: Config, device: str, steps: int) -> dict:
+    """The numbers of a training: the loss of the first view before it, speed and memory."""
+    trainer = make_trainer(config)
+    # Of a training's very shapes and with gradients: what is compiled for it serves the training.
+    loss = loss_of(trainer.task, trainer.model, config, device, config.train.batch_size, gradients=True)
     rates, losses = [], []
 
     def keep(values: dict, step: int | None = None) -> None:
@@ -91,19 +107,15 @@ def measure(settings: Settings, stage: str, way: str, overrides: tuple[str, ...]
         losses.append(values["loss"])
 
     trainer.accelerator.log = keep  # in place of a tracker: nothing but numbers is wanted
+    trainer.state.save = lambda path: None  # gigabytes for every step; "kill -9 and resume" has checkpoints
     trainer.run()
-    shutil.rmtree(folder, ignore_errors=True)  # a checkpoint of gigabytes
-    values = {
+    return {
         "samples_a_second": statistics.median(rates[-max(1, steps - WARM_UP) :]),
-        "peak_gib": peak_bytes(settings.device) / GIB,
+        "peak_gib": peak_bytes(device) / GIB,
         "batch": config.train.batch_size,
         "loss": loss,
         "losses": losses,
     }
-    reason = f"{values['samples_a_second']:.3g} samples/s, peak {values['peak_gib']:.2f} GiB, batch {values['batch']}"
-    if config.train.cache_dir:  # it draws its own noise for the images
-        return Result(OK, reason, values=values)
-    return _judge(settings, stage, config, reason, values)
 
 
 def _judge(settings: Settings, stage: str, config: Config, reason: str, values: dict) -> Result:
@@ -121,26 +133,32 @@ def _judge(settings: Settings, stage: str, config: Config, reason: str, values: 
 
 
 class DrawnOnCpu:
-    """Random streams whose numbers do not depend on the device: generators of CPU and GPU differ."""
+    """Random streams whose numbers do not depend on the device (generators of CPU and GPU differ), the same for every
+    sample of a batch."""
 
-    def __init__(self, device: str):
-        self.device, self._streams = torch.device(device), RandomStreams(0, [0])
+    def __init__(self, device: str, batch: int):
+        self.device, self._batch, self._streams = torch.device(device), batch, RandomStreams(0, [0])
 
     def normal(self, *shape: int) -> torch.Tensor:
-        """(1, *shape) unit normal."""
-        return self._streams.normal(*shape).to(self.device)
+        """(B, *shape) unit normal."""
+        return self._repeated(self._streams.normal(*shape))
 
     def uniform(self, *shape: int) -> torch.Tensor:
-        """(1, *shape) in [0, 1)."""
-        return self._streams.uniform(*shape).to(self.device)
+        """(B, *shape) in [0, 1)."""
+        return self._repeated(self._streams.uniform(*shape))
+
+    def _repeated(self, values: torch.Tensor) -> torch.Tensor:
+        return values.to(self.device).repeat(self._batch, *[1] * (values.ndim - 1))
 
 
-@torch.no_grad()
-def loss_of(task, model: torch.nn.Module, config: Config, device: str) -> float:
-    """Of the first view of the data set."""
+def loss_of(
+    task, model: torch.nn.Module, config: Config, device: str, batch: int = 1, gradients: bool = False
+) -> float:
+    """Of the first view of the data set, as a batch of so many times the same."""
     item = make_dataset(config)[0]
-    xray, image = (item[name][None].to(device) for name in ("xray", "image"))
-    return float(task.loss(model, xray, image, DrawnOnCpu(device)).mean())
+    xray, image = (item[name][None].to(device).repeat(batch, *[1] * item[name].ndim) for name in ("xray", "image"))
+    with torch.set_grad_enabled(gradients):
+        return float(task.loss(model, xray, image, DrawnOnCpu(device, batch)).detach().mean())
 
 
 def peak_bytes(device: str) -> int:

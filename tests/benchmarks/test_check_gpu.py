@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -13,8 +12,9 @@ from pathlib import Path
 import check_gpu
 import psutil
 import pytest
+import torch
 from check_gpu import Summary, install_wheels, run_step
-from gpu_steps import ABSENT, CUT, FAILED, OK, TIMEOUT, Result
+from gpu_steps import ABSENT, CUT, FAILED, FULL, OK, TIMEOUT, Result, Settings, last_error, training
 from gpu_steps.plan import STEPS, Step
 
 ROOT = Path(__file__).parents[2]
@@ -49,6 +49,72 @@ def test_a_step_costs_itself_alone(options):
     assert broken.reason.startswith("status 1; no-such-step.log: ValueError")
 
 
+def test_half_the_batch_where_memory_is_too_small(options, monkeypatch):
+    step = Step("train", 60, "training", "measure")
+    asked = []
+
+    def run(step, options, limit_s, python, batch):
+        asked.append(batch)
+        number = batch or 14
+        if number > fits:
+            return Result(FULL, f"batch {number}: CUDA out of memory", values={"full_at": number})
+        return Result(OK, f"batch {number}")
+
+    monkeypatch.setattr(check_gpu, "_run_process", run)
+    fits = 4
+    assert run_step(step, options, 60, "").reason == "batch 3; out of memory with batch 14, 7"
+    assert asked == [0, 7, 3]
+    fits = 0
+    none = run_step(step, options, 60, "")
+    assert (none.status, none.values) == (FULL, {"full_at": 1})
+
+
+def test_a_step_that_runs_out_of_memory_says_with_what_batch(tmp_path, monkeypatch):
+    def full(config, *_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate\n2 GiB")
+
+    monkeypatch.setattr(training, "_train", full)
+    found = training.measure(Settings("cpu", tmp_path, batch=5), "diffusion", "fp32", ())
+    assert found.status == FULL
+    assert (found.reason, found.values) == ("batch 5: CUDA out of memory. Tried to allocate 2 GiB", {"full_at": 5})
+
+
+def test_the_last_error_of_a_log_is_its_reason():
+    log = "step 1\nTraceback (most recent call last):\n[rank1]: torch.OutOfMemoryError: no room\nE1 x.py\nSet V=1 ...\n"
+    assert last_error(log) == "torch.OutOfMemoryError: no room"
+    assert last_error("error: train.tf32 needs a CUDA device\nthe end\n") == "error: train.tf32 needs a CUDA device"
+    assert last_error("ChildFailedError:\n\nlast words\n") == "last words"
+    assert last_error("\n") == "empty"
+
+
+def test_every_arithmetic_is_measured_with_and_without_compiling():
+    ways = {step.name: step.arguments["overrides"] for step in STEPS if step.function == "measure"}
+    for stage in ("diffusion", "upsampler", "upsampler_unet"):
+        for name in ("fp32", "tf32", "bf16", "fp16"):
+            plain = ways[f"train {stage} {name}"]
+            assert ways[f"train {stage} {name} compile"] == (*plain, "train.compile=true")
+        assert {f"train {stage} cache", f"train {stage} adamw8bit"} <= ways.keys()
+
+
+def test_what_a_step_started_in_sessions_of_its_own_ends_with_it(options, tmp_path, monkeypatch):
+    """As torchrun starts its processes; and all ends with the runner."""
+    sleeper = "import subprocess, sys; subprocess.Popen(['sleep', '600'], start_new_session=True); "
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{sleeper} import time; time.sleep(600)"\n')
+    python.chmod(0o755)
+    late = run_step(Step("machine", 60, "machine", "describe"), options, 2, str(python))
+    assert late.status == TIMEOUT
+    started = f"{check_gpu.MARK}={os.getpid()}-"
+    assert not [process for process in psutil.process_iter() if started in environment_of(process)]
+
+
+def environment_of(process: psutil.Process) -> str:
+    try:
+        return Path(f"/proc/{process.pid}/environ").read_bytes().decode(errors="replace")
+    except OSError:
+        return ""
+
+
 def test_the_steps_are_there_and_have_names_of_their_own():
     assert len({check_gpu._slug(step.name) for step in STEPS}) == len(STEPS)
     for step in STEPS:
@@ -63,9 +129,10 @@ def test_the_table_survives_a_kill_and_the_same_command_goes_on(tmp_path):
         assert run.poll() is None, run.stderr.read()
         time.sleep(0.02)
     children = psutil.Process(run.pid).children(recursive=True)
-    for process in [psutil.Process(run.pid), *children]:  # the runner first: it has no time to write anything
-        process.send_signal(signal.SIGKILL)
+    assert children
+    run.kill()  # it has no time to write anything
     run.wait()
+    assert not psutil.wait_procs(children, timeout=30)[1]  # a step does not outlive it, and keeps no GPU
     results = content(tmp_path)
     assert results["machine"]["status"] == OK
     assert results["casting"]["status"] == CUT
@@ -137,8 +204,6 @@ def test_wheels_are_installed_beside_what_is_there(tmp_path, options):
     python, lines = install_wheels(folder, tmp_path)
     code = "import made_up_package, torch, numpy; print(made_up_package.value, torch.__version__)"
     done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
-    import torch
-
     assert done.stdout.split() == ["5", torch.__version__]
     text = "\n".join(lines)
     assert "torch-0.1-py3-none-any.whl: left out, this machine's own is used" in text
