@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ import pytest
 
 from xray.common.errors import InputError, RunError
 from xray.common.jobs import Failure, run_jobs
+from xray.common.ray_jobs import check_reachable
 
 
 def work(item):
@@ -119,3 +121,16 @@ def _wait_for(condition, limit_s: float = 30) -> None:
     while not condition():
         assert time.monotonic() < end, "timed out"
         time.sleep(0.05)
+
+
+def test_an_address_of_a_cluster_where_nothing_listens_is_refused_at_once():
+    """Ray waits many minutes for it."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        check_reachable(f"127.0.0.1:{port}")
+    with pytest.raises(InputError, match=rf"no cluster at RAY_ADDRESS 127.0.0.1:{port} \(Connection refused\)"):
+        check_reachable(f"127.0.0.1:{port}")
+    with pytest.raises(InputError, match="no cluster at RAY_ADDRESS 127.0.0.1:99999"):
+        check_reachable("127.0.0.1:99999")
+    for left_to_ray in ("", "auto", "local", "ray://127.0.0.1:1"):
+        check_reachable(left_to_ray)

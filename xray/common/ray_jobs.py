@@ -7,6 +7,7 @@ the same paths.
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
 
@@ -58,7 +59,23 @@ def run_on_ray(
             ray.shutdown()
 
 
+def check_reachable(address: str, timeout_s: float = 10.0) -> None:
+    """InputError where nothing listens at an address HOST:PORT of RAY_ADDRESS, for which Ray itself waits many minutes.
+
+    Other forms of addresses are left to Ray.
+    """
+    host, _, port = address.rpartition(":")
+    if not port.isdigit() or "/" in host or not host:
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout_s).close()
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"executor ray: no cluster at RAY_ADDRESS {address} ({reason}); ray start first") from None
+
+
 def _join(ray, workers: int) -> None:
+    check_reachable(os.environ.get("RAY_ADDRESS", ""))
     variables = {"PYTHONPATH": str(ROOT), **dict.fromkeys(THREAD_VARIABLES, "1")}
     # Without this, Ray hides the GPUs of a machine from actors that have not reserved one.
     variables["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
