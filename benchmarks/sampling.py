@@ -13,12 +13,25 @@ from pathlib import Path
 import torch
 
 from xray.common.cli import entry
-from xray.config import load_config
+from xray.config import Config, load_config
 from xray.core.codec import MODEL_CHANNELS
 from xray.models.build import make_model
-from xray.models.denoiser import Condition
+from xray.models.denoiser import Condition, Denoiser
 from xray.models.example_encoders import make_scheduler
 from xray.models.sampling import euler, guided, layer_scales, noise_levels, starting_noise
+
+
+def network_and_condition(config: Config, device: str) -> tuple[Denoiser, Condition, tuple[int, ...]]:
+    """A first stage's network as it begins, a random condition of one picture, and the shape of an X-Ray's layers."""
+    denoiser = make_model(config).eval().to(device)
+    size, layers = config.codec.resolution, config.codec.layers
+    generator = torch.Generator().manual_seed(0)
+    condition = Condition(
+        torch.randn(1, 1, config.model.cross_attention_dim, generator=generator).to(device),
+        torch.randn(1, 4, size, size, generator=generator).to(device),
+        torch.tensor([[6.0, 127.0, 0.0]], device=device),
+    )
+    return denoiser, condition, (layers, MODEL_CHANNELS, size, size)
 
 
 def ours(denoiser, condition: Condition, steps: int, shape: tuple[int, ...], device: str) -> torch.Tensor:
@@ -68,15 +81,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("overrides", nargs="*")
     options = parser.parse_args(arguments)
     config = load_config(options.config, options.overrides)
-    denoiser = make_model(config).eval().to(options.device)
-    size, layers = config.codec.resolution, config.codec.layers
-    generator = torch.Generator().manual_seed(0)
-    condition = Condition(
-        torch.randn(1, 1, config.model.cross_attention_dim, generator=generator).to(options.device),
-        torch.randn(1, 4, size, size, generator=generator).to(options.device),
-        torch.tensor([[6.0, 127.0, 0.0]], device=options.device),
-    )
-    shape = (layers, MODEL_CHANNELS, size, size)
+    denoiser, condition, shape = network_and_condition(config, options.device)
     runs = {
         "here": lambda: ours(denoiser, condition, options.steps, shape, options.device),
         "diffusers": lambda: theirs(denoiser.unet, condition, options.steps, shape, options.device),

@@ -6,11 +6,7 @@ import statistics
 import time
 
 import torch
-from sampling import ours, theirs  # benchmarks/sampling.py
-
-from xray.core.codec import MODEL_CHANNELS
-from xray.models.build import make_model
-from xray.models.denoiser import Condition
+from sampling import network_and_condition, ours, theirs  # benchmarks/sampling.py
 
 from . import FAILED, OK, Result, Settings
 from .training import configuration
@@ -23,15 +19,7 @@ TOLERANCE = 1e-2
 def compare(settings: Settings) -> Result:
     """Largest difference of the results, and seconds of both."""
     config, steps = configuration(settings, "diffusion"), 2 if settings.tiny else 25
-    model = make_model(config).eval().to(settings.device)
-    size, layers = config.codec.resolution, config.codec.layers
-    generator = torch.Generator().manual_seed(0)
-    condition = Condition(
-        torch.randn(1, 1, config.model.cross_attention_dim, generator=generator).to(settings.device),
-        torch.randn(1, 4, size, size, generator=generator).to(settings.device),
-        torch.tensor([[6.0, 127.0, 0.0]], device=settings.device),
-    )
-    shape = (layers, MODEL_CHANNELS, size, size)
+    model, condition, shape = network_and_condition(config, settings.device)
     results, seconds = {}, {"here": [], "diffusers": []}
     usual = torch.backends.cudnn.allow_tf32
     rest = (condition, steps, shape, settings.device)

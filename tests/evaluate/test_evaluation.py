@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-from helpers.tiny_runs import make_data, train_stage
+from helpers.tiny_runs import train_both
 from safetensors.torch import load_file, save_file
 
 import evaluate_diffusion
@@ -32,11 +32,7 @@ from xray.training.batches import WithFirstStage
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """Folder with data, both stages trained for one step, and both evaluated."""
-    root = tmp_path_factory.mktemp("runs")
-    data = make_data(root / "data")
-    train_stage("diffusion", root / "A", data)
-    train_stage("upsampler", root / "B", data)
-    return root
+    return train_both(tmp_path_factory.mktemp("runs"))
 
 
 def evaluate(runs, *flags: str) -> int:

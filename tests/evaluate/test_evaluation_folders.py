@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from helpers.disks import disk, make_read_only
 from helpers.forked import Forked
-from helpers.tiny_runs import make_data, train_stage
+from helpers.tiny_runs import train_both
 
 import evaluate_diffusion
 import evaluate_upsampler
@@ -27,11 +27,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """Folder with data and both stages trained for one step."""
-    root = tmp_path_factory.mktemp("runs")
-    data = make_data(root / "data")
-    train_stage("diffusion", root / "A", data)
-    train_stage("upsampler", root / "B", data)
-    return root
+    return train_both(tmp_path_factory.mktemp("runs"))
 
 
 def evaluate(experiment: Path, *flags: str) -> int:

@@ -34,6 +34,14 @@ def make_data(root: Path, objects: int = 2, views: int = 2, size: int = 32) -> P
     return root
 
 
+def train_both(root: Path, objects: int = 2) -> Path:
+    """A folder with `data`, and both stages trained on it for a step: `A` diffusion, `B` upsampler."""
+    data = make_data(root / "data", objects)
+    train_stage("diffusion", root / "A", data)
+    train_stage("upsampler", root / "B", data)
+    return root
+
+
 def train_stage(stage: str, output: Path, data: Path, steps: int = 1) -> Path:
     """Train a stage for a moment, by the command that users call."""
     upsampler = stage == "upsampler"

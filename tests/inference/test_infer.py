@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import trimesh
-from helpers.tiny_runs import LAYERS, RESOLUTION, make_data, train_stage
+from helpers.tiny_runs import LAYERS, RESOLUTION, train_both
 from PIL import Image
 
 import infer
@@ -23,11 +23,7 @@ from xray.visual.sheets import CELL_PX
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    root = tmp_path_factory.mktemp("infer")
-    data = make_data(root / "data", objects=1)
-    train_stage("diffusion", root / "A", data)
-    train_stage("upsampler", root / "B", data)
-    return root
+    return train_both(tmp_path_factory.mktemp("infer"), objects=1)
 
 
 def test_a_picture_becomes_everything(runs, tmp_path, capsys):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from helpers.tiny_runs import FACTOR, LAYERS, RESOLUTION, make_data, train_stage
+from helpers.tiny_runs import FACTOR, LAYERS, RESOLUTION, train_both
 from PIL import Image
 
 from xray.common.errors import InputError
@@ -16,11 +16,7 @@ from xray.inference.stage import load_stage
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    root = tmp_path_factory.mktemp("pipelines")
-    data = make_data(root / "data", objects=1)
-    train_stage("diffusion", root / "A", data)
-    train_stage("upsampler", root / "B", data)
-    return root
+    return train_both(tmp_path_factory.mktemp("pipelines"), objects=1)
 
 
 def pictures(runs) -> list[Image.Image]:

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from xray.common.errors import InputError, RunError
-from xray.common.jobs import Failure
-from xray.common.ray_jobs import _Actors, run_on_ray
+from xray.common.jobs import Failure, run_jobs
+from xray.common.ray_jobs import _Actors
 
 ray = pytest.importorskip("ray", reason="needs Ray: pip install -r requirements-ray.txt")
 
@@ -43,16 +43,16 @@ def test_a_bad_item_costs_one_item():
     items = [1, "crash", 2, "hang", 3, "leave", "bad", 4]
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     try:
-        done = dict(run_on_ray(work, iter(items), workers=2, timeout_s=2.0))
+        done = dict(run_jobs(work, iter(items), workers=2, timeout_s=2.0, executor="ray"))
         assert [done[item] for item in (1, 2, 3, 4)] == [1, 4, 9, 16]
         assert done["crash"].kind == done["leave"].kind == "died"
         assert done["hang"] == Failure("timeout", "took longer than 2 s")
         assert done["bad"] == Failure("error", "x.obj: bad")
         assert len(done) == len(items)
         with pytest.raises(InputError, match="no such device"):
-            list(run_on_ray(work, [1], 1, prepare=refuse))
+            list(run_jobs(work, [1], 1, prepare=refuse, executor="ray"))
         with pytest.raises(InputError, match="timeout"):
-            list(run_on_ray(work, [1], 1, timeout_s=-1))
+            list(run_jobs(work, [1], 1, timeout_s=-1, executor="ray"))
     finally:
         ray.shutdown()
 

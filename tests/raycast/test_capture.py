@@ -24,7 +24,8 @@ OBLIQUE = look_at((0.9, -0.8, 0.9))
 def seen(path, pose=OBLIQUE, width=48, height=32, **options):
     mesh = load_mesh(path)
     camera = Camera(width, height, world_from_camera=pose)
-    return mesh, camera, *capture(mesh, RayCaster(mesh.vertices, mesh.faces), camera, **options)
+    sparse, stats = capture_sparse(mesh, RayCaster(mesh.vertices, mesh.faces), camera, **options)
+    return mesh, camera, sparse.to_xray(), stats
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "example/meshes").glob("*.[gop][lb]*")), ids=lambda path: path.name)

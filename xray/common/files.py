@@ -142,6 +142,23 @@ def read_text(path: str | Path) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
+@contextmanager
+def reading(name: str | Path, kind: str, unreadable: tuple[type[Exception], ...]) -> Iterator[None]:
+    """While a block reads a file: InputError, which names it, where it is missing or `unreadable` says it is no `kind`.
+
+    An InputError of the block's own passes.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise InputError(f"{name}: no such file") from None
+    except InputError:
+        raise
+    except unreadable as error:
+        reason = " ".join(str(error).split())[:80]
+        raise InputError(f"{name}: not readable as {kind} ({type(error).__name__}: {reason})") from None
+
+
 def read_json(path: Path) -> dict:
     """A JSON object, or InputError naming the file."""
     try:

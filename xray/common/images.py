@@ -15,6 +15,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageOps
 
 from .errors import InputError
+from .files import reading
 
 MAX_PIXELS = 2**26
 """Pictures with more pixels are refused before they are decoded."""
@@ -243,21 +244,14 @@ def load_rgba(source: str | Path | bytes, name: str | Path | None = None) -> Ima
       InputError: no such file, not a picture, cut short, without alpha, of more than `MAX_PIXELS` pixels.
     """
     name = source if name is None else name
-    try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                raise InputError(f"{name}: {picture.width} x {picture.height} pixels, expected at most {MAX_PIXELS}")
-            if not picture.has_transparency_data:
-                raise InputError(f"{name}: the picture is {picture.mode}, without alpha; expected RGBA")
-            deep = picture.mode.startswith("I")
-            return to_rgba(picture, str(name), []) if deep else picture.convert("RGBA")
-    except FileNotFoundError:
-        raise InputError(f"{name}: no such file") from None
-    except InputError:
-        raise
-    except UNREADABLE as error:
-        reason = " ".join(str(error).split())[:80]
-        raise InputError(f"{name}: not readable as a picture ({type(error).__name__}: {reason})") from None
+    content = io.BytesIO(source) if isinstance(source, bytes) else source
+    with reading(name, "a picture", UNREADABLE), Image.open(content) as picture:
+        if picture.width * picture.height > MAX_PIXELS:
+            raise InputError(f"{name}: {picture.width} x {picture.height} pixels, expected at most {MAX_PIXELS}")
+        if not picture.has_transparency_data:
+            raise InputError(f"{name}: the picture is {picture.mode}, without alpha; expected RGBA")
+        deep = picture.mode.startswith("I")
+        return to_rgba(picture, str(name), []) if deep else picture.convert("RGBA")
 
 
 def foreground(picture: Image.Image) -> np.ndarray:

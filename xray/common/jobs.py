@@ -10,47 +10,14 @@ import os
 import signal
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Sized
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
 from multiprocessing.connection import Connection, wait
 
 from tqdm import tqdm
 
 from .errors import InputError, RunError, Stopped
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why one item has no result.
-
-    Attributes:
-      kind: "error" (the function raised), "timeout" or "died" (killed, crashed, left by exit).
-      reason: one line.
-    """
-
-    kind: str
-    reason: str
-
-
-def describe(error: BaseException) -> str:
-    """One line for an error: an InputError's own words, else the type, the words and the place."""
-    words = " ".join(str(error).split())[:300]
-    if isinstance(error, InputError):
-        return words
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({os.path.basename(frames[-1].filename)}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {words}{place}"
-
-
-def attempt(function: Callable, item: object) -> object:
-    """The function's result, or a Failure with the reason of what it raised."""
-    try:
-        return function(item)
-    except Exception as error:  # noqa: BLE001  one item's failure is recorded, with its reason, and the rest goes on
-        return Failure("error", describe(error))
-
+from .worker import STARTUP_S, THREAD_VARIABLES, Failure, attempt, describe
 
 STOPPING = (signal.SIGTERM, signal.SIGHUP)
 """By which clusters and service managers end a process, and a terminal whose connection is lost."""
@@ -81,9 +48,8 @@ def stop_on_signal() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL if before[number] is None else before[number])
 
 
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-STARTUP_S = 600.0
-"""Longest start of a worker: imports, and compiling kernels on the first run of a machine."""
+EXECUTORS = ("process", "ray")
+"""Where the items are worked on: processes of this machine, or a Ray cluster."""
 
 
 def run_jobs(
@@ -94,6 +60,7 @@ def run_jobs(
     prepare: Callable[[], object] | None = None,
     progress: str | None = None,
     total: int | None = None,
+    executor: str = "process",
 ) -> Iterator[tuple[object, object]]:
     """Yield (item, result or Failure) for every item, in the order of completion.
 
@@ -108,21 +75,30 @@ def run_jobs(
       prepare: called once in every worker before its first item (load kernels, open devices).
       progress: text before a progress bar with rate and remaining time; None for no bar.
       total: number of items for the bar, where `items` does not know its length.
+      executor: one of `EXECUTORS`; "ray" works on a Ray cluster instead, see `ray_jobs.run_on_ray`.
     Raises:
-      InputError: workers or timeout out of range, or raised by `prepare`.
+      InputError: workers, timeout or executor out of range, no Ray or no cluster, or raised by `prepare`.
       RunError: a worker cannot start.
     """
-    check_limits(workers, timeout_s)
+    if executor not in EXECUTORS:
+        raise InputError(f"executor {executor!r}: expected one of {', '.join(EXECUTORS)}")
+    # With Ray, 0 workers are one for each CPU of the cluster.
+    check_limits(max(workers, 1) if executor == "ray" else workers, timeout_s)
     if total is None and isinstance(items, Sized):
         total = len(items)
     if total == 0:
         return
-    if workers == 0:
+    if executor == "ray":
+        from .ray_jobs import run_on_ray
+
+        done = run_on_ray(function, iter(items), workers, timeout_s, prepare)
+    elif workers == 0:
         done = _run_here(function, items, prepare)
     else:
         workers = workers if total is None else min(workers, total)
         done = _Pool(function, workers, timeout_s, prepare).run(iter(items))
-    yield from tqdm(done, desc=progress, total=total, disable=progress is None, unit="object", smoothing=0.05)
+    with closing(done):
+        yield from tqdm(done, desc=progress, total=total, disable=progress is None, unit="object", smoothing=0.05)
 
 
 def check_limits(workers: int, timeout_s: float | None) -> None:

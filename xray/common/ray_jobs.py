@@ -1,4 +1,4 @@
-"""The same jobs as `jobs.run_jobs`, on a Ray cluster: a worker that hangs or dies costs one item.
+"""The jobs of `jobs.run_jobs` on a Ray cluster: a worker that hangs or dies costs one item.
 
 Ray is optional: `pip install -r requirements-ray.txt`. Every machine must see the repository and the data under
 the same paths.
@@ -9,13 +9,11 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator
-
-from tqdm import tqdm
+from collections.abc import Callable, Iterator
 
 from .errors import InputError, RunError
 from .files import ROOT
-from .jobs import STARTUP_S, THREAD_VARIABLES, Failure, attempt, check_limits
+from .worker import STARTUP_S, THREAD_VARIABLES, Failure, attempt
 
 MAX_LOST_STARTS = 5
 """So many actors in a row that are lost before they have started end the run."""
@@ -25,35 +23,27 @@ POLL_S = 1.0
 
 
 def run_on_ray(
-    function: Callable,
-    items: Iterable,
-    workers: int,
-    timeout_s: float | None = None,
-    prepare: Callable[[], object] | None = None,
-    progress: str | None = None,
-    total: int | None = None,
+    function: Callable, items: Iterator, workers: int, timeout_s: float | None, prepare: Callable | None
 ) -> Iterator[tuple[object, object]]:
-    """As `jobs.run_jobs`, with `workers` actors of one CPU each.
+    """What `jobs.run_jobs` yields with the executor "ray", by `workers` actors of one CPU each.
 
     It joins the cluster that RAY_ADDRESS names, or one that runs on this machine (`ray start`); without either it
     starts Ray here with `workers` CPUs, and ends it afterwards. With 0 workers there is one for each CPU of the
     cluster.
 
     Raises:
-      InputError: Ray is not installed; no such cluster; limits out of range; or raised by `prepare`.
+      InputError: Ray is not installed; no such cluster; or raised by `prepare`.
     """
     try:
         import ray
     except ImportError:
         raise InputError("executor ray: Ray is not installed; pip install -r requirements-ray.txt") from None
-    check_limits(max(workers, 1), timeout_s)
     ours = not ray.is_initialized()
     if ours:
         _join(ray, workers)
     try:
         workers = workers or max(int(ray.cluster_resources().get("CPU", 1)), 1)
-        done = _Actors(ray, function, workers, timeout_s, prepare).run(iter(items))
-        yield from tqdm(done, desc=progress, total=total, disable=progress is None, unit="object", smoothing=0.05)
+        yield from _Actors(ray, function, workers, timeout_s, prepare).run(items)
     finally:
         if ours:
             ray.shutdown()

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..common.errors import InputError
-from ..common.files import atomic_path
+from ..common.files import atomic_path, reading
 from .xray import RESOLUTION, SparseXRay, XRay
 
 KEYS = ("data", "indices", "indptr", "shape")
@@ -117,23 +117,16 @@ def _read_members(source: str | Path | bytes, name: str | Path) -> dict[str, np.
 
     `np.load` reads a member in small pieces; taking each whole is a quarter faster, with the same checks (CRC).
     """
-    try:
-        with zipfile.ZipFile(io.BytesIO(source) if isinstance(source, bytes) else source) as archive:
-            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-            missing = [key for key in KEYS if key not in members]
-            if missing:
-                raise InputError(f"{name}: lacks {', '.join(missing)}; expected the CSR keys {', '.join(KEYS)}")
-            wanted = [key for key in (*KEYS, "size") if key in members]
-            if sum(members[key].file_size for key in wanted) > MAX_BYTES:
-                raise InputError(f"{name}: larger than any X-Ray")
-            return {key: _parse_npy(archive.read(members[key])) for key in wanted}
-    except FileNotFoundError:
-        raise InputError(f"{name}: no such file") from None
-    except InputError:
-        raise
-    except UNREADABLE as error:
-        reason = " ".join(str(error).split())[:80]
-        raise InputError(f"{name}: not readable as .npz ({type(error).__name__}: {reason})") from None
+    content = io.BytesIO(source) if isinstance(source, bytes) else source
+    with reading(name, ".npz", UNREADABLE), zipfile.ZipFile(content) as archive:
+        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        missing = [key for key in KEYS if key not in members]
+        if missing:
+            raise InputError(f"{name}: lacks {', '.join(missing)}; expected the CSR keys {', '.join(KEYS)}")
+        wanted = [key for key in (*KEYS, "size") if key in members]
+        if sum(members[key].file_size for key in wanted) > MAX_BYTES:
+            raise InputError(f"{name}: larger than any X-Ray")
+        return {key: _parse_npy(archive.read(members[key])) for key in wanted}
 
 
 def _parse_npy(content: bytes) -> np.ndarray:

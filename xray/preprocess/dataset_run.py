@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from ..common.cli import FAILURES, OK
 from ..common.folder_lock import folder_lock
-from ..common.jobs import Failure, attempt, stop_on_signal
+from ..common.jobs import Failure, attempt, run_jobs, stop_on_signal
 from ..data.manifest import MANIFEST, RENDER_RECORD
 from ..data.mesh_files import MeshFolder
 from ..data.object_shard import ObjectShard
@@ -16,7 +16,7 @@ from .mesh_source import MeshSource
 from .render_object import Rendered, RenderSettings, RenderTask, render_object
 from .render_run import RenderRecord, make_folder, render_tasks
 from .xray_object import ObjectJob, ViewCounts
-from .xray_run import XRayRecord, full_disk, run_items
+from .xray_run import XRayRecord, full_disk
 from .xray_run import make_folder as make_xray_folder
 
 log = logging.getLogger(__name__)
@@ -70,11 +70,11 @@ def make_dataset(
         unfit = shard.of(meshes.unfit)
         records = RenderRecord(image_root, shard, unfit), XRayRecord(xrays, shard, unfit)
         tasks = render_tasks(shard.of(meshes.meshes), image_root, pictures, workers, xrays.overwrite, blender)
-        results = run_items(executor, DatasetJob(xrays), tasks, workers, timeout_s, xrays.prepare, "objects")
+        results = run_jobs(DatasetJob(xrays), tasks, workers, timeout_s, xrays.prepare, "objects", executor=executor)
         _collect(results, tasks, records)
     if meshes.left_out():
         log.info("%s", meshes.left_out())
-    return FAILURES if records[0].failed or records[1].report.failed else OK
+    return FAILURES if records[0].failed or records[1].report.total.failed else OK
 
 
 def _collect(results, tasks: list[RenderTask], records: tuple[RenderRecord, XRayRecord]) -> None:

@@ -7,12 +7,12 @@ import os
 from pathlib import Path
 
 from ..common.axes import UP
+from ..common.jobs import EXECUTORS
 from ..data.mesh_files import ID_RULES, MeshFolder
 from ..data.object_shard import ObjectShard
 from ..mesh.mesh import COLORS, NORMALS
 from .render_object import FRAMINGS, LIGHTS, RENDERERS, RenderSettings, select_meshes
 from .xray_object import XRaySettings
-from .xray_run import EXECUTORS
 
 RENDER_FLAGS = ("num_views", "camera_distance", "image_size", "seed", "renderer", "light", "up", "framing")
 XRAY_FLAGS = ("resolution", "color", "normals", "up", "near", "far", "min_iou", "device")

@@ -80,7 +80,7 @@ class XRaySettings:
 
 @dataclass(frozen=True)
 class ViewCounts:
-    """The result of one object.
+    """The result of one object, or of several.
 
     Attributes:
       accepted, rejected, no_picture, failed: views by status; reused: those among them that were there already.
@@ -101,6 +101,12 @@ class ViewCounts:
     cut: int = 0
     reason: str = ""
     peak_mib: float = 0.0
+
+    def joined(self, other: ViewCounts) -> ViewCounts:
+        """The counts of both; the reason is this one's where it has one."""
+        counts = {name: value + getattr(other, name) for name, value in vars(self).items() if type(value) is int}
+        peak_mib = max(self.peak_mib, other.peak_mib)
+        return ViewCounts(**counts, reason=self.reason or other.reason, peak_mib=peak_mib)
 
 
 @dataclass(frozen=True)

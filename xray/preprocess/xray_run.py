@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import logging
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +15,6 @@ from ..common.errors import InputError, RunError
 from ..common.files import as_text, atomic_path
 from ..common.folder_lock import folder_lock
 from ..common.jobs import Failure, run_jobs, stop_on_signal
-from ..common.ray_jobs import run_on_ray
 from ..data.manifest import COLUMNS, MANIFEST, Row, objects_with, read_manifest
 from ..data.mesh_files import MeshFolder
 from ..data.object_shard import ObjectShard
@@ -28,58 +27,45 @@ TIMEOUT_S = 600.0
 SHOWN = 10
 """Failures that the closing lines spell out; the manifest has all."""
 
-EXECUTORS = {"process": run_jobs, "ray": run_on_ray}
-"""Where the objects are worked on: processes of this machine, or a Ray cluster."""
-
 HEADER = ",".join(COLUMNS) + "\n"
 
 
 @dataclass
 class Report:
-    """Sums over all objects of a run."""
+    """Sums over all objects of a run, and its first failures."""
 
     objects: int = 0
-    accepted: int = 0
-    rejected: int = 0
-    no_picture: int = 0
-    failed: int = 0
-    reused: int = 0
-    hits: int = 0
-    hits_beyond_layers: int = 0
-    hits_outside: int = 0
-    cut: int = 0
     cut_objects: int = 0
-    peak_mib: float = 0.0
+    total: ViewCounts = field(default_factory=ViewCounts)
     failures: list[str] = field(default_factory=list)
 
     def add(self, uid: str, counts: ViewCounts) -> None:
         """Count one object."""
         self.objects += 1
-        sums = ("accepted", "rejected", "no_picture", "failed", "reused", "hits", "hits_beyond_layers", "hits_outside")
-        for name in (*sums, "cut"):
-            setattr(self, name, getattr(self, name) + getattr(counts, name))
         self.cut_objects += counts.cut > 0
-        self.peak_mib = max(self.peak_mib, counts.peak_mib)
+        self.total = self.total.joined(counts)
         if counts.failed and len(self.failures) < SHOWN:
             self.failures.append(as_text(f"{uid}: {counts.reason}"))
 
     def lines(self, manifest: Path) -> Iterator[str]:
         """The closing lines."""
+        total = self.total
         yield (
-            f"{self.objects} objects: {self.accepted} views accepted, {self.rejected} rejected, {self.failed} failed"
-            f"{f', {self.no_picture} without a picture' if self.no_picture else ''} ({self.reused} were there already)"
+            f"{self.objects} objects: {total.accepted} views accepted, {total.rejected} rejected, {total.failed} failed"
+            f"{f', {total.no_picture} without a picture' if total.no_picture else ''}"
+            f" ({total.reused} were there already)"
         )
         yield (
-            f"{self.hits} hits stored, {self.hits_outside} of them outside near and far;"
-            f" {self.hits_beyond_layers} beyond the layers were not"
+            f"{total.hits} hits stored, {total.hits_outside} of them outside near and far;"
+            f" {total.hits_beyond_layers} beyond the layers were not"
         )
-        if self.cut:
+        if total.cut:
             yield (
-                f"{self.cut} views of {self.cut_objects} objects reach beyond the picture (column cut);"
+                f"{total.cut} views of {self.cut_objects} objects reach beyond the picture (column cut);"
                 " --fit of render.py or make_dataset.py takes such objects back until they are whole"
             )
         yield from (f"failed: {line}" for line in self.failures)
-        yield f"{manifest}" + (f" (peak memory of a worker {self.peak_mib:.0f} MiB)" if self.peak_mib else "")
+        yield f"{manifest}" + (f" (peak memory of a worker {total.peak_mib:.0f} MiB)" if total.peak_mib else "")
 
 
 class XRayRecord:
@@ -150,7 +136,7 @@ def make_xrays(
         shard.check_division(job.xray_root.parent, MANIFEST)
         job = replace(job, failures=render_failures(job.image_root))
         record = XRayRecord(job, shard, shard.of(meshes.unfit))
-        results = run_items(executor, job, items, workers, timeout_s, job.prepare, "X-Rays")
+        results = run_jobs(job, items, workers, timeout_s, job.prepare, "X-Rays", executor=executor)
         try:
             with closing(results):
                 for (uid, _), result in results:
@@ -159,22 +145,7 @@ def make_xrays(
             record.close([uid for uid, _ in items])
     if meshes.left_out():
         log.info("%s", meshes.left_out())
-    return FAILURES if record.report.failed else OK
-
-
-def run_items(
-    executor: str,
-    job: Callable,
-    items: list,
-    workers: int,
-    timeout_s: float | None,
-    prepare: Callable[[], object],
-    progress: str,
-) -> Generator[tuple[object, object], None, None]:
-    """`run_jobs`, or the same on a Ray cluster."""
-    if executor not in EXECUTORS:
-        raise InputError(f"executor {executor!r}: expected one of {', '.join(EXECUTORS)}")
-    return EXECUTORS[executor](job, items, workers, timeout_s, prepare, progress=progress, total=len(items))
+    return FAILURES if record.report.total.failed else OK
 
 
 @contextmanager

@@ -37,25 +37,9 @@ def cast_mesh(mesh: Mesh, camera: Camera, layers: int = STORED_LAYERS) -> XRay:
     return capture(mesh, RayCaster(mesh.vertices, mesh.faces), camera, layers)[0]
 
 
-def capture(
-    mesh: Mesh,
-    caster: RayCaster,
-    camera: Camera,
-    layers: int = STORED_LAYERS,
-    color: str = "texture",
-    normals: str = "face",
-    near: float = NEAR,
-    far: float = FAR,
-) -> tuple[XRay, CaptureStats]:
-    """The X-Ray of a mesh from a camera.
-
-    Args:
-      caster: of the mesh's vertices and faces; one serves all views of an object.
-      layers: hits kept a ray, from the front.
-      color, normals: how both are looked up, see `Mesh.colors` and `Mesh.normals`.
-      near, far: depth range for the statistics alone.
-    """
-    sparse, stats = capture_sparse(mesh, caster, camera, layers, color, normals, near, far)
+def capture(mesh: Mesh, caster: RayCaster, camera: Camera, layers: int = STORED_LAYERS) -> tuple[XRay, CaptureStats]:
+    """`capture_sparse` with its defaults, as the dense array."""
+    sparse, stats = capture_sparse(mesh, caster, camera, layers)
     return sparse.to_xray(), stats
 
 
@@ -69,7 +53,14 @@ def capture_sparse(
     near: float = NEAR,
     far: float = FAR,
 ) -> tuple[SparseXRay, CaptureStats]:
-    """As `capture`, without ever making the dense array, nine tenths of which are zeros."""
+    """The X-Ray of a mesh from a camera, without ever making the dense array, nine tenths of which are zeros.
+
+    Args:
+      caster: of the mesh's vertices and faces; one serves all views of an object.
+      layers: hits kept a ray, from the front.
+      color, normals: how both are looked up, see `Mesh.colors` and `Mesh.normals`.
+      near, far: depth range for the statistics alone.
+    """
     found = caster.view(camera, layers)
     values = np.empty((len(found.ray), 7), np.float32)
     values[:, 0] = found.depth

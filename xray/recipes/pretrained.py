@@ -18,13 +18,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from ..common.cli import OK, entry
 from ..common.errors import InputError, RunError
 from ..common.files import ROOT, read_json, write_json
 from ..config import Config, load_config
-from ..core.storage import save_xray
 from ..core.xray import XRay
 from ..data.dataset import XRayDataset
 from ..data.mesh_files import find_meshes
@@ -35,7 +33,6 @@ from ..raycast.capture import capture
 from ..raycast.caster import RayCaster
 from .run import PROBES, command, run_training
 from .scores import (
-    BATCH,
     HeldOutScorer,
     first_layer,
     load_pipelines,
@@ -43,9 +40,8 @@ from .scores import (
     metrics_of,
     perfect,
     predict,
-    sample,
-    sample_path,
     thumbnail,
+    write_samples,
 )
 
 log = logging.getLogger(__name__)
@@ -135,16 +131,8 @@ def plan(work: Work, stage: str, seconds: float, *overrides: str) -> int:
 
 def own_samples(work: Work) -> Path:
     """The first stage's X-Rays of the second stage's training views; what is there stays."""
-    folder = work.folder / "own_samples"
     scorer = HeldOutScorer(_dataset(work, "upsampler", "all"), work.folder / "data_large/meshes")
-    todo = [index for index in range(len(scorer.dataset)) if not sample_path(folder, scorer, index).is_file()]
-    pipeline = XRayDiffusionPipeline.from_pretrained(work.folder / "diffusion")
-    pipeline.set_progress_bar_config(disable=True)
-    for start in tqdm(range(0, len(todo), BATCH), desc="own samples"):
-        indices = todo[start : start + BATCH]
-        for index, xray in zip(indices, sample(scorer, pipeline, indices, 0), strict=True):
-            save_xray(sample_path(folder, scorer, index), xray)
-    return folder
+    return write_samples(scorer, work.folder / "diffusion", work.folder / "own_samples")
 
 
 def _dataset(work: Work, stage: str, split: str, root: Path | None = None) -> XRayDataset:

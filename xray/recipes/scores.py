@@ -160,12 +160,20 @@ def unit_box(scorer: HeldOutScorer, pipeline: XRayUpsamplerPipeline, index: int,
 
 
 def own_samples(comparison: ComparisonConfig, first: str) -> Path:
-    """Folder of a first stage's X-Rays of all training views, <object>_<view>_xray.npz; existing files stay."""
-    folder = comparison.run_dir(first) / "own_samples"
+    """Folder of a first stage's X-Rays of all training views."""
     scorer = HeldOutScorer(_dataset(comparison, "train"), comparison.mesh_root)
+    return write_samples(scorer, comparison.run_dir(first), comparison.run_dir(first) / "own_samples")
+
+
+def write_samples(scorer: HeldOutScorer, first: Path, folder: Path) -> Path:
+    """Write the X-Rays of a trained first stage, of all views, <object>_<view>_xray.npz; existing files stay.
+
+    Args:
+      first: folder of the stage.
+    """
     todo = [index for index in range(len(scorer.dataset)) if not sample_path(folder, scorer, index).is_file()]
     if todo:
-        pipeline = XRayDiffusionPipeline.from_pretrained(comparison.run_dir(first))
+        pipeline = XRayDiffusionPipeline.from_pretrained(first)
         pipeline.set_progress_bar_config(disable=True)
         for start in tqdm(range(0, len(todo), BATCH), desc="own samples"):
             indices = todo[start : start + BATCH]
