@@ -70,5 +70,5 @@ def test_lists_in_place_of_coordinates_are_refused(tmp_path):
     path = tmp_path / "a.ply"
     text = header(faces=0).decode().replace("property float x", "property list uchar float x")
     path.write_text(text + "2 0 0 0 0\n" * 4)
-    with pytest.raises(InputError, match=r"a\.ply: a list where each vertex has one number"):
+    with pytest.raises(InputError, match=r"a\.ply: a list where each row has one number \(x, y, z\)"):
         load_ply(path)

@@ -21,7 +21,22 @@ FOLDER_STYLES = {"models": ".obj", "meshes": ".obj", "Scan": ".obj"}
 
 COMPANIONS = {
     *(".mtl", ".bin"),
-    *(".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".tga", ".webp", ".dds", ".ktx", ".ktx2", ".exr"),
+    *(
+        ".png",
+        ".jpg",
+        ".jpeg",
+        ".bmp",
+        ".gif",
+        ".tif",
+        ".tiff",
+        ".tga",
+        ".webp",
+        ".avif",
+        ".dds",
+        ".ktx",
+        ".ktx2",
+        ".exr",
+    ),
 }
 """Files that meshes refer to: not listed among what is left out."""
 

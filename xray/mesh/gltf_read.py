@@ -10,24 +10,30 @@ from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 import json
 import math
 import struct
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import unquote, unquote_to_bytes
 
 import numpy as np
 
+from ..common import srgb
 from ..common.errors import InputError
 from .part import Material, Part
-from .text import as_text, find_file, shown
+from .text import as_text, decode, find_beside, find_file, shown
 from .texture import Texture, read_pixels
 
 COMPONENTS = {5120: np.int8, 5121: np.uint8, 5122: np.int16, 5123: np.uint16, 5125: np.uint32, 5126: np.float32}
 COLUMNS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
-READABLE = {"KHR_mesh_quantization", "KHR_texture_transform", "EXT_texture_webp", "EXT_mesh_gpu_instancing"}
+PICTURES = ("EXT_texture_webp", "EXT_texture_avif", "MSFT_texture_dds", "KHR_texture_basisu")
+"""Extensions that name another picture for a texture; the last one's cannot be read, only what stands in its place."""
+
+READABLE = {"KHR_mesh_quantization", "KHR_texture_transform", "EXT_mesh_gpu_instancing", "KHR_node_visibility"}
+READABLE |= set(PICTURES)
 """Extensions that change positions or base colours, and that are read."""
 
 HARMLESS = {
@@ -68,9 +74,9 @@ class GltfFile:
         self._binary: memoryview | None = None
         text = self._chunks(memoryview(content)) if content[:4] == b"glTF" else as_text(content, str(path))
         try:
-            self.tree = json.loads(text.decode("utf-8-sig"))
+            self.tree = json.loads(decode(text.removeprefix(codecs.BOM_UTF8)))  # names may be of another encoding
             version = str(self.tree["asset"]["version"])
-        except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, RecursionError):
+        except (json.JSONDecodeError, KeyError, TypeError, RecursionError):
             raise self.error("not readable as glTF 2.0 (no valid JSON with asset.version)") from None
         if not version.startswith("2"):
             raise self.error(f"glTF version {version}, expected 2.x")
@@ -110,6 +116,9 @@ class GltfFile:
 
     def _chunks(self, content: memoryview) -> bytes:
         """The JSON chunk of a .glb; the binary chunk is kept [4.4]."""
+        version = int.from_bytes(content[4:8], "little")
+        if version != 2:
+            raise self.error(f"binary glTF version {version}, expected 2")
         chunks: dict[bytes, memoryview] = {}
         start = 12
         while start + 8 <= len(content):
@@ -125,14 +134,19 @@ class GltfFile:
 
     def resource(self, uri: str) -> bytes:
         """The bytes of a data: URI or of a file beside this one [2.8]."""
-        if uri.startswith("data:"):
+        if uri[:5].lower() == "data:":
+            head, _, data = uri.partition(",")
             try:
-                return base64.b64decode(uri.partition(",")[2])
+                content = unquote_to_bytes(data)
+                return _from_base64(content) if head.lower().rstrip().endswith(";base64") else content
             except binascii.Error:
                 raise self.error("a data: URI that is not base64") from None
-        # Some programs write names as they are, with a % in them; others write bytes that are not UTF-8.
-        names = (unquote(uri, errors="surrogateescape"), uri)
-        file = next((file for name in names if (file := find_file(self.path.parent, name)) is not None), None)
+        # Some programs write names as they are, with a % in them; others write bytes that are not UTF-8, or paths of
+        # their own machine.
+        names = (unquote(uri, errors="surrogateescape"), uri, uri.partition("?")[0])
+        finders = (find_file, find_beside)
+        files = (find(self.path.parent, name) for find in finders for name in names)
+        file = next((file for file in files if file is not None), None)
         try:
             return (file or self.path.parent / names[0]).read_bytes()
         except (OSError, ValueError) as error:
@@ -150,15 +164,22 @@ class GltfFile:
             elif number == 0 and self._binary is not None:
                 self._buffers[number] = self._binary
             else:
-                raise self.error(f"buffers[{number}] has no data")
+                needed = ", ".join(map(shown, view.get("extensions", {})))
+                raise self.error(
+                    f"needs {needed}; export it without that extension" if needed else f"buffers[{number}] has no data"
+                )
         start = view.get("byteOffset", 0)
         content = self._buffers[number][start : start + view["byteLength"]]
         if len(content) < view["byteLength"]:
             raise self.error(f"cut short: bufferViews[{index}] goes beyond the end of its buffer")
         return content, view.get("byteStride", 0)
 
-    def array(self, index) -> np.ndarray:
-        """(count, columns) of an accessor; normalised whole numbers become floats in [-1, 1] or [0, 1] [3.6.2]."""
+    def array(self, index, normalized: bool = False) -> np.ndarray:
+        """(count, columns) of an accessor; normalised whole numbers become floats in [-1, 1] or [0, 1] [3.6.2].
+
+        Args:
+          normalized: that they are, whether the file says so or not.
+        """
         accessor = self.item("accessors", index)
         try:
             dtype = np.dtype(COMPONENTS[accessor["componentType"]]).newbyteorder("<")
@@ -178,7 +199,7 @@ class GltfFile:
             rows = self._strided(where["bufferView"], where.get("byteOffset", 0), kind, number, 1)[:, 0]
             values = values.copy()
             values[rows] = self._strided(what["bufferView"], what.get("byteOffset", 0), dtype, number, columns)
-        if accessor.get("normalized") and dtype.kind in "iu":
+        if (normalized or accessor.get("normalized")) and dtype.kind in "iu":
             return np.maximum(values / np.iinfo(dtype).max, -1.0)
         return values
 
@@ -193,6 +214,12 @@ class GltfFile:
         return np.ndarray((count, columns), dtype, content, start, (stride, dtype.itemsize))
 
 
+def _from_base64(content: bytes) -> bytes:
+    """The bytes of base64 in either of its alphabets, with or without padding. binascii.Error where it is none."""
+    compact = b"".join(content.split()).translate(bytes.maketrans(b"-_", b"+/")).rstrip(b"=")
+    return base64.b64decode(compact + b"=" * (-len(compact) % 4), validate=True)
+
+
 class GltfScene:
     """Nodes of a file with their world transforms."""
 
@@ -201,15 +228,18 @@ class GltfScene:
         nodes = file.tree.get("nodes", [])
         children = {child for node in nodes for child in node.get("children", [])}
         roots = [index for index in range(len(nodes)) if index not in children]
+        self.hidden: set[int] = set()
+        """Nodes that are not to be seen, by KHR_node_visibility of theirs or of a node above."""
         self.worlds = dict(self._below(roots))
         self.roots = roots
-        if "scenes" in file.tree:
+        if file.tree.get("scenes"):
             self.roots = file.item("scenes", file.tree.get("scene", 0)).get("nodes", [])
 
     def nodes(self) -> Iterator[tuple[dict, np.ndarray]]:
         """The nodes of the default scene with their (4, 4) world transforms, depth first from the roots [3.5]."""
         for index, matrix in self._below(self.roots):
-            yield self.file.item("nodes", index), matrix
+            if index not in self.hidden:
+                yield self.file.item("nodes", index), matrix
 
     def _below(self, roots: list[int]) -> Iterator[tuple[int, np.ndarray]]:
         stack = [(index, np.eye(4), frozenset()) for index in reversed(roots)]
@@ -219,6 +249,9 @@ class GltfScene:
                 raise self.file.error(f"nodes[{index}] is its own ancestor")
             node = self.file.item("nodes", index)
             matrix = parent @ _local(node)
+            seen = node.get("extensions", {}).get("KHR_node_visibility", {}).get("visible", True)
+            if not seen or not self.hidden.isdisjoint(above):
+                self.hidden.add(index)
             stack += [(child, matrix, above | {index}) for child in reversed(node.get("children", []))]
             yield index, matrix
 
@@ -293,9 +326,13 @@ class GltfMaterials:
     def _texture(self, reference: dict) -> tuple[Texture, int]:
         texture = self.file.item("textures", reference["index"])
         extensions = texture.get("extensions", {})
-        source = extensions.get("EXT_texture_webp", {}).get("source", texture.get("source"))
+        sources = [extensions.get(name, {}).get("source") for name in PICTURES[:-1]]
+        source = next(
+            (number for number in (sources[0], texture.get("source"), *sources[1:]) if number is not None), None
+        )
         if source is None:
-            raise self.file.error(f"a texture without a readable picture (extensions: {', '.join(extensions)})")
+            needed = ", ".join(map(shown, extensions)) or "none"
+            raise self.file.error(f"a texture without a readable picture (extensions: {needed})")
         sampler = self.file.item("samplers", texture["sampler"]) if "sampler" in texture else {}
         wrap = tuple(WRAP_OF_CODE[sampler.get(key, 10497)] for key in ("wrapS", "wrapT"))
         shift = reference.get("extensions", {}).get("KHR_texture_transform")
@@ -401,7 +438,9 @@ class _Reader:
                 uv = self.file.array(attributes[f"TEXCOORD_{coordinates}"]).astype(np.float64)
         colors = None
         if "COLOR_0" in attributes:
-            colors = np.clip(self.file.array(attributes["COLOR_0"])[:, :3].astype(np.float32), 0, 1)
+            # Whole numbers are normalised by the format, even where a file does not say so.
+            values = self.file.array(attributes["COLOR_0"], normalized=True)[:, :3].astype(np.float64)
+            colors = srgb.unit_colors(values, whole=False).astype(np.float32)
         elif "material" not in primitive:
             material = None
         return Part(vertices, faces, material, uv, normals, colors)

@@ -31,6 +31,8 @@ HEADER = 84
 
 TRIANGLE = np.dtype([("normal", "<f4", 3), ("vertices", "<f4", (3, 3)), ("attribute", "<u2")])
 
+VERTEX_LINE = re.compile(rb"(?m)^[ \t\v\f]*vertex([ \t\v\f][^\n]*\n)")
+
 
 def read_stl(path: Path) -> list[Part]:
     """The part of an .stl file; where there are several solids, of all of them.
@@ -66,6 +68,12 @@ def _stl_part(path: Path, vertices: np.ndarray) -> Part:
     return Part(vertices, np.arange(len(vertices)).reshape(-1, 3))
 
 
+def _a_word_a_line(text: bytes) -> bytes:
+    """A text without names of solids in which every word of facets begins a line, as the format does not ask for."""
+    text = re.sub(rb"(?m)^[ \t\v\f]*(?:end)?solid\b(?![^\n]*[ \t\v\f]facet[ \t\v\f])[^\n]*", b"", text)
+    return re.sub(rb"[ \t\v\f](facet|outer|vertex|endloop|endfacet|endsolid|solid)\b", rb"\n\1", text)
+
+
 def _stl_text_vertices(text: bytes) -> np.ndarray:
     """(3 F, 3) of a text in lower case. ValueError where it is not solid ... endsolid."""
     begin, end = text.find(b"solid"), text.rfind(b"endsolid")
@@ -73,8 +81,10 @@ def _stl_text_vertices(text: bytes) -> np.ndarray:
         raise ValueError("expected an .stl as long as it says, or solid ... endsolid")
     rows = []
     for piece in pieces(text[begin:end]):
-        numbers = b"".join(re.findall(rb"(?m)^[ \t\v\f]*vertex([ \t\v\f][^\n]*\n)", piece))
-        rows.append(rows_of(numbers).table(3) if numbers else np.zeros((0, 3)))
+        numbers = VERTEX_LINE.findall(piece)
+        if len(numbers) != piece.count(b"vertex"):
+            numbers = VERTEX_LINE.findall(_a_word_a_line(piece))
+        rows.append(rows_of(b"".join(numbers)).table(3) if numbers else np.zeros((0, 3)))
     vertices = np.concatenate(rows) if rows else np.zeros((0, 3))
     if len(vertices) % 3:
         raise ValueError(f"cut short: {len(vertices)} vertices, expected three for each facet")

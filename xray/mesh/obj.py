@@ -18,13 +18,14 @@ import numpy as np
 from ..common import srgb
 from ..common.errors import InputError
 from .part import GREY, Material, Part
-from .polygons import triangulate
+from .polygons import distinct_corners, triangulate
 from .text import (
     Rows,
     decode,
     find_beside,
     find_file,
     integers,
+    joined_lines,
     joined_rows,
     line_ends,
     pieces,
@@ -33,6 +34,7 @@ from .text import (
     shown,
     slashes,
     split_names,
+    without_comment,
     words,
     words_a_line,
 )
@@ -43,9 +45,6 @@ KEYS = {"v": (b"v", 3), "vt": (b"vt", 1), "vn": (b"vn", 3)}
 
 DIGITS = b"0123456789"
 
-MOST_UNUSED = 16
-"""Vertices, for one corner, that are worth a table: of many small parts, each may use few of the file's."""
-
 BLANKS = np.isin(np.arange(256), list(b" \t\v\f"))
 """(256,) bool, which bytes may stand before the key of a line."""
 
@@ -53,6 +52,7 @@ FORMS = {
     b"  " + b" ".join([form] * corners) + b"\n": (corners, form) for corners in (3, 4) for form in (b"", b"/", b"//")
 }
 """What is left of the commonest lines of faces without digits and the letter f, the number of corners, the slashes."""
+
 
 OPTION_VALUES = {"-s": 3, "-o": 3, "-t": 3, "-mm": 2}
 """How many numbers follow an option of map_Kd, at most; every other option has one value."""
@@ -64,44 +64,44 @@ PICTURE_FOLDERS = ("../materials/textures",)
 def read_obj(path: Path, shape_only: bool = False) -> list[Part]:
     """One part for each material of an .obj file.
 
-    Colours behind the coordinates (x y z r g b) are sRGB; a picture counts as it is, without them. Faces whose
-    material the libraries lack have none. A textured material on faces without texture coordinates takes the colour
-    at (0, 0), as graphics hardware does. Indices of texture coordinates or normals count as left out where the file
-    has none at all. Polygons of one or two corners are passed over.
+    Colours behind the coordinates (x y z r g b, x y z w r g b) are sRGB, and vertices without one are grey where others
+    have one; a picture counts as it is, without them. Faces whose material the libraries lack have none. A textured
+    material on faces without texture coordinates takes the colour at (0, 0), as graphics hardware does. Indices of
+    texture coordinates or normals count as left out where the file has none at all. Polygons of one or two corners are
+    passed over.
 
     Args:
       shape_only: leave materials and pictures out, unread.
     Raises:
       InputError: content that cannot be used, a material file or a picture that is missing.
     """
-    content = read_text(path)
-    if b"\\\n" in content:
-        content = content.replace(b"\\\n", b" ")
+    content = joined_lines(read_text(path))
     lines = _Lines(path)
     for piece in pieces(content):
         lines.add(piece)
     del content
-    positions, coordinates, normals = (lines.table(key) for key in KEYS)
-    colors = None
-    if positions.shape[1] >= 6:
-        colors = srgb.to_linear(np.clip(positions[:, 3:6], 0, 1))
-    polygons = lines.polygons((positions, coordinates, normals))
+    positions, colors = lines.vertices()
+    coordinates, normals = (lines.table(key) for key in ("vt", "vn"))
+    tables = (positions, coordinates, normals)
+    polygons = lines.polygons(tables)
     wanted = set() if shape_only else {name for name, *_ in polygons if name is not None}
     materials = read_materials(path, lines.libraries, wanted)
-    return [
-        _part(materials.get(name), sizes, corners, positions[:, :3], coordinates, normals, colors)
-        for name, sizes, corners in polygons
-    ]
+    return [_part(materials.get(name), sizes, corners, tables, colors) for name, sizes, corners in polygons]
 
 
-def _part(material: Material | None, sizes, corners, positions, coordinates, normals, colors) -> Part:
+def _shows_picture(material: Material | None) -> bool:
+    return material is not None and material.texture is not None
+
+
+def _part(material: Material | None, sizes, corners, tables, colors) -> Part:
     """A part of polygons with `sizes` corners; corners are 0-based v, vt, vn, -1 is none, None where all are -1."""
+    positions, coordinates, normals = tables
     places, _ = triangulate(sizes, corners[0], positions)
     if places is not None:
         corners = [None if column is None else column[places.reshape(-1)] for column in corners]
-    chosen, faces = _different(corners)
+    chosen, faces = distinct_corners(corners)
     vertex, texture, normal = (None if column is None else column[chosen] for column in corners)
-    textured = material is not None and material.texture is not None
+    textured = _shows_picture(material)
     uv = None
     if texture is not None or textured:
         uv = np.tile((0.0, 1.0), (len(vertex), 1))
@@ -119,31 +119,6 @@ def _part(material: Material | None, sizes, corners, positions, coordinates, nor
         normals=vertex_normals,
         vertex_colors=None if colors is None or textured else colors[vertex],
     )
-
-
-def _different(columns: Sequence[np.ndarray | None]) -> tuple[np.ndarray, np.ndarray]:
-    """One corner of each kind, ordered by v, vt, vn, and for each corner the place of its like among them."""
-    vertex, others = columns[0], [column for column in columns[1:] if column is not None]
-    low, span = int(vertex.min()), int(np.ptp(vertex)) + 1
-    key = vertex - low
-    if span <= MOST_UNUSED * len(vertex):
-        corner_of = np.full(span, -1)
-        corner_of[key] = np.arange(len(key))
-        if all(np.array_equal(column[corner_of[key]], column) for column in others):
-            # Every vertex has one texture coordinate and one normal: no sorting.
-            used = corner_of >= 0
-            return corner_of[used], (np.cumsum(used) - 1)[key]
-    for column in others:
-        span = int(column.max()) + 2
-        if (int(key.max()) + 1) * span >= 2**63:
-            key = np.unique(key, return_inverse=True)[1]
-        key = key * span + column + 1
-    order = np.argsort(key)  # one number a corner: far faster than sorting rows
-    key = key[order]
-    first = np.concatenate([[True], key[1:] != key[:-1]])
-    place = np.empty(len(key), np.int64)
-    place[order] = np.cumsum(first) - 1
-    return order[first], place
 
 
 class _Lines:
@@ -206,7 +181,8 @@ class _Lines:
                 raise ValueError
         except ValueError:
             wanted = "two" if key == "vt" else "three"
-            raise InputError(f"{self.path}: a line of '{key}' that is not {wanted} numbers") from None
+            line = _unlike_numbers(text, KEYS[key][1])
+            raise InputError(f"{self.path}: a line of '{key}' that is not {wanted} numbers ({line})") from None
         self._rows[key].append(rows)
         self._counts[key] += len(rows.counts)
 
@@ -215,7 +191,9 @@ class _Lines:
         try:
             sizes, corners = _uniform_corners(text) or _corners(text)
         except ValueError:
-            raise InputError(f"{self.path}: a face with an index that is not a whole number") from None
+            line = next((line for line in text.split(b"\n") if not re.fullmatch(rb"[\d\s/+-]*", line)), b"")
+            reason = f"a face with an index that is not a whole number ({shown(decode(line.strip()))})"
+            raise InputError(f"{self.path}: {reason}") from None
         if b"-" in text:
             numbers = np.flatnonzero(faces)
             for column, (key, mask) in zip(corners, chosen.items(), strict=True):
@@ -231,6 +209,26 @@ class _Lines:
         self._owners.append(owner)
         self._sizes.append(sizes)
         self._corners.append([None if column is None else column - 1 for column in corners])
+
+    def vertices(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """Positions (N, 3) float64, and colours (N, 3) in linear light; None where no vertex has one."""
+        rows, self._rows["v"] = joined_rows(self._rows["v"]), []
+        if not len(rows.counts):
+            return np.zeros((0, 3)), None
+        positions = rows.table(int(rows.counts.min()))[:, :3]
+        colored = rows.counts >= 6
+        if not colored.any():
+            return positions, None
+        places = rows.starts[colored][:, None] + np.arange(3, 6)
+        if rows.counts[colored].min() >= 7:  # with a weight before the colour, or alpha behind it
+            weights, last = rows.values[places[:, 0]], rows.values[places[:, 2] + 1]
+            places += bool((weights == 1).all() and not (last == 1).all())
+        colors = np.full((len(rows.counts), 3), GREY)
+        try:
+            colors[colored] = srgb.unit_colors(rows.values[places], not rows.dotted[places].any())
+        except ValueError as error:
+            raise InputError(f"{self.path}: {error}") from None
+        return positions, srgb.to_linear(colors)
 
     def table(self, key: str) -> np.ndarray:
         """(N, K) float64 of the lines of one key; K is that of the shortest line (0 rows: 3)."""
@@ -262,7 +260,7 @@ class _Lines:
             if column is not None and column.max() >= len(table):
                 raise InputError(f"{self.path}: a face names {key} {column.max() + 1}, there are {len(table)}")
         if columns[0].min() < 0:
-            raise InputError(f"{self.path}: a face without a position index")
+            raise InputError(f"{self.path}: a face names v 0, or counts back beyond the first of {len(tables[0])}")
         return list(self._apart(sizes, owners, columns))
 
     def _apart(self, sizes: np.ndarray, owners: np.ndarray, columns: list) -> Iterator[tuple]:
@@ -281,6 +279,17 @@ class _Lines:
                 parts = [None if column is None else column[corners] for column in columns]
                 yield name, mine, [None if part is None or part.max() < 0 else part for part in parts]
                 polygon, corner = polygon + count, corners.stop
+
+
+def _unlike_numbers(text: bytes, count: int) -> str:
+    """The first line that has not so many numbers, for a message."""
+    for line in text.split(b"\n")[:-1]:
+        try:
+            if len([float(word) for word in line.split()]) < count:
+                break
+        except ValueError:
+            break
+    return shown(decode(line.strip()))
 
 
 def _joined_column(columns: list[np.ndarray | None], lengths: list[int]) -> np.ndarray | None:
@@ -311,7 +320,11 @@ class _Piece:
         for step in range(key_length):
             letters[starts + step] = ord(" ")
         text = letters.tobytes()
-        return re.sub(rb"#[^\n]*", b"", text) if b"#" in text else text
+        if b"#" not in text:
+            return text
+        # What Microsoft's C library wrote for numbers that are none: 1.#QNAN, -1.#IND00, 1.#INF.
+        text = re.sub(rb"1\.#(?:QNAN|SNAN|IND|INF)\d*", b"nan", text)
+        return re.sub(rb"#[^\n]*", b"", text)
 
 
 def _uniform_corners(text: bytes) -> tuple[np.ndarray, list[np.ndarray | None]] | None:
@@ -373,19 +386,24 @@ def read_materials(obj_path: Path, libraries: Iterable[str], wanted: set[str]) -
     """
     if not wanted:
         return {}
-    entries: dict[str, tuple[Path, dict[str, str]]] = {}
+    found: dict[str, tuple[Path, dict[str, str]]] = {}
     missing = []
     for name in dict.fromkeys(name for rest in libraries for name in _library_names(obj_path, rest)):
         path = find_beside(obj_path.parent, name)
         if path is None:
             missing.append(name)
             continue
-        entries.update({material: (path, values) for material, values in _entries(path).items() if material in wanted})
-    if missing and wanted - set(entries):
+        found.update({material: (path, values) for material, values in _entries(path).items()})
+    plain = {without_comment(material): entry for material, entry in found.items()} | found
+    names = {material: material if material in plain else without_comment(material) for material in wanted}
+    entries = {material: plain[name] for material, name in names.items() if name in plain}
+    if missing and len(entries) < len(wanted):
         name = shown(missing[0])
         raise InputError(f"{obj_path}: its material file {name} is missing; add it, or remove the mtllib line")
     textures: dict[tuple[Path, str], Texture] = {}
-    return {material: _material(path, material, values, textures) for material, (path, values) in entries.items()}
+    return {
+        material: _material(path, obj_path, material, values, textures) for material, (path, values) in entries.items()
+    }
 
 
 def _library_names(obj_path: Path, rest: str) -> list[str]:
@@ -399,7 +417,7 @@ def _entries(path: Path) -> dict[str, dict[str, str]]:
     """Material name -> its statements, the key in lower case."""
     entries: dict[str, dict[str, str]] = {}
     current: dict[str, str] = {}
-    for line in decode(read_text(path)).split("\n"):
+    for line in decode(joined_lines(read_text(path))).split("\n"):
         key, rest = (line.split(None, 1) + ["", ""])[:2]
         if key.lower() == "newmtl":
             current = entries.setdefault(rest.strip(), {})
@@ -408,43 +426,48 @@ def _entries(path: Path) -> dict[str, dict[str, str]]:
     return entries
 
 
-def _material(path: Path, name: str, values: dict[str, str], textures: dict[tuple[Path, str], Texture]) -> Material:
+def _material(
+    path: Path, obj_path: Path, name: str, values: dict[str, str], textures: dict[tuple[Path, str], Texture]
+) -> Material:
     if values.get("map_kd"):
         statement = values["map_kd"]
         if (path, statement) not in textures:
-            textures[path, statement] = _texture(path, statement)
+            textures[path, statement] = _texture(path, obj_path, statement)
         return Material(texture=textures[path, statement])
+    stated = values.get("kd", "").partition("#")[0].split()
     try:
-        color = [float(value) for value in values.get("kd", f"{GREY} {GREY} {GREY}").split()]
+        color = [float(value) for value in stated[:3]] or [GREY]
+        color += color[-1:] * (3 - len(color))  # by the format, what is left out is as what stands before it
+        color = srgb.unit_colors(np.array([color]), not any("." in value for value in stated))[0]
     except ValueError:
         raise InputError(
-            f"{path}: material {shown(name)} has Kd {values['kd'][:60]!r}, expected three numbers"
+            f"{path}: material {shown(name)} has Kd {shown(values['kd'])[:60]!r}, expected three numbers from 0 to 1"
         ) from None
-    color = color * 3 if len(color) == 1 else color
-    if len(color) != 3:
-        raise InputError(f"{path}: material {shown(name)} has Kd {values['kd'][:60]!r}, expected three numbers")
-    return Material(srgb.to_linear(np.clip(color, 0, 1)))
+    return Material(srgb.to_linear(color))
 
 
-def _texture(path: Path, statement: str) -> Texture:
-    """The texture of a map_Kd statement: options, then the file name, which may have spaces."""
+def _texture(path: Path, obj_path: Path, statement: str) -> Texture:
+    """The texture of a map_Kd statement: options, then the file name, which may have spaces.
+
+    The name is relative to the library, or else to the .obj, as other programs read it.
+    """
     scale, offset, wrap = [1.0, 1.0], [0.0, 0.0], "repeat"
-    words = statement.split()
+    words, name = statement.split(), statement
     while len(words) > 1 and words[0].startswith("-"):
-        option, words = words[0], words[1:]
+        option, words = words[0].lower(), words[1:]
         most = OPTION_VALUES.get(option, 1)
         given = []
         while len(given) < most and len(words) > 1 and (most == 1 or _is_number(words[0])):
             given.append(words.pop(0))
+        name = (statement.split(None, len(statement.split()) - len(words)) or [""])[-1]  # runs of spaces stay
         if option == "-s" and given:
             scale[: len(given[:2])] = map(float, given[:2])
         elif option == "-o" and given:
             offset[: len(given[:2])] = map(float, given[:2])
         elif option == "-clamp" and given == ["on"]:
             wrap = "clamp"
-    # The name as written where there is no option, since it may hold runs of spaces.
-    name = statement if not statement.startswith("-") else " ".join(words)
-    file = find_beside(path.parent, name, PICTURE_FOLDERS)
+    folders = dict.fromkeys((path.parent, obj_path.parent))
+    file = next((file for folder in folders if (file := find_beside(folder, name, PICTURE_FOLDERS)) is not None), None)
     if file is None:
         raise InputError(f"{path}: the picture {shown(name)} is missing")
     transform = None
@@ -460,24 +483,3 @@ def _is_number(word: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def write_obj(
-    path: str | Path, vertices: np.ndarray, faces: np.ndarray, normals: np.ndarray, colors: np.ndarray
-) -> None:
-    """Write a mesh in the axes of the file (y up).
-
-    The format has no colours of vertices; as many programs do, they stand behind the positions.
-
-    Args:
-      vertices, normals: (V, 3); faces: (F, 3) int; colors: (V, 3), sRGB in [0, 1].
-    """
-    corner = [f"{number}//{number}" for number in range(1, len(vertices) + 1)]
-    with Path(path).open("w", encoding="ascii") as file:
-        file.write(_lines("v %.7f %.7f %.7f %.4f %.4f %.4f\n", np.concatenate([vertices, colors], axis=1)))
-        file.write(_lines("vn %.6f %.6f %.6f\n", normals))
-        file.writelines(f"f {corner[a]} {corner[b]} {corner[c]}\n" for a, b, c in faces.tolist())
-
-
-def _lines(form: str, rows: np.ndarray) -> str:
-    return (form * len(rows)) % tuple(rows.ravel().tolist())

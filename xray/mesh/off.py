@@ -12,18 +12,22 @@ import numpy as np
 
 from ..common import srgb
 from ..common.errors import InputError
-from .part import Part
+from .part import GREY, Part
 from .polygons import triangles_of, triangulate
-from .text import Rows, read_rows, read_text
+from .text import Rows, decode, read_rows, read_text, shown
 
-HEAD = re.compile(rb"\s*(C?N?|N?C?)OFF(?![A-Za-z])", re.IGNORECASE)
+HEAD = re.compile(rb"\s*((?:ST)?(?:C?N?|N?C?)4?)OFF(?![A-Za-z])", re.IGNORECASE)
 """How a file begins. The counts may follow at once: ModelNet40 has files that begin with OFF118 76 0."""
+
+COUNTS = re.compile(rb"\s*(\d+)\s+(\d+)(?:[ \t\v\f]+\d+|[ \t\v\f]*\n\s*\d+(?=[ \t\v\f]*\n))?(?=\s)")
+"""Vertices and faces, on one line or more, and edges, which many files leave out."""
 
 
 def read_off(path: Path) -> list[Part]:
-    """The part of an .off, .COFF or NOFF text: polygons, vertex and face colours (sRGB), normals.
+    """The part of an .off text of any kind in three dimensions (COFF, NOFF, STOFF, 4OFF): polygons, colours, normals.
 
-    Face colours count as they are, without those of the vertices.
+    Colours are sRGB; those of faces count as they are, without those of the vertices, and a face without one is grey
+    where others have one. The word OFF may be left out.
 
     Raises:
       InputError: content that cannot be used.
@@ -32,17 +36,21 @@ def read_off(path: Path) -> list[Part]:
     if b"#" in text:
         text = re.sub(rb"#[^\n]*", b"", text)
     head = HEAD.match(text)
-    if head is None:
-        raise InputError(f"{path}: not readable as .off (expected OFF, COFF, NOFF or CNOFF at the beginning)")
-    if re.compile(rb"\s*BINARY\b", re.IGNORECASE).match(text, head.end()):
+    start = 0 if head is None else head.end()
+    found = COUNTS.match(text, start)
+    if head is None and found is None:
+        raise InputError(f"{path}: not readable as .off (expected OFF, or such as COFF or NOFF, at the beginning)")
+    if re.compile(rb"\s*BINARY\b", re.IGNORECASE).match(text, start):
         raise InputError(f"{path}: a binary .off, expected a text; save it as text")
     try:
-        line = re.compile(rb"\s*([^\n]*)\n?").match(text, head.end())
-        count, faces = (int(word) for word in line[1].split()[:2])
+        if found is None:
+            line = text[start:].split(None, 1)[:1]
+            raise ValueError(f"{shown(decode(b''.join(line)))!r} in place of the numbers of vertices and faces")
+        count, faces = int(found[1]), int(found[2])
         if min(count, faces) < 0 or count + faces > len(text):
             raise InputError(f"{path}: cut short: {len(text)} bytes for {count} vertices and {faces} faces")
-        rows = read_rows(text[line.end() :], count + faces)
-        return [_part(head[1].decode().upper(), rows, count)]
+        rows = read_rows(text[found.end() :], count + faces)
+        return [_part("" if head is None else head[1].decode().upper(), rows, count)]
     except InputError:
         raise
     except (ValueError, IndexError) as error:
@@ -56,10 +64,12 @@ def _part(prefix: str, rows: Rows, count: int) -> Part:
     if count and np.ptp(rows.counts[:count]):
         raise ValueError("vertices of different numbers of values")
     table = rows.values[:end].reshape(count, -1)
-    normals = "N" in prefix
-    columns = 3 + 3 * normals
+    # x y z, w, the normal, the colour and, behind them all, the coordinates of a picture that no .off names.
+    normals, width = "N" in prefix, 3 + ("4" in prefix)
+    columns = width + 3 * normals
     if table.shape[1] < columns:
         raise ValueError(f"a vertex of {table.shape[1]} values, expected {columns}")
+    positions = table[:, :3] / table[:, 3:4] if width == 4 else table[:, :3]
     vertex_colors = face_colors = None
     if "C" in prefix:
         dotted = rows.dotted[:end].reshape(count, -1)[:, columns : columns + 3]
@@ -69,18 +79,20 @@ def _part(prefix: str, rows: Rows, count: int) -> Part:
     if (sizes < 0).any() or (lengths < 1 + sizes).any():
         raise ValueError("a face with fewer indices than it says")
     left = lengths - 1 - sizes
-    if len(left) and ((left == 3) | (left == 4)).all():
-        colors = (starts + 1 + sizes)[:, None] + np.arange(3)
-        face_colors = _linear(rows.values[colors], rows.dotted[colors].any())
+    colored = (left == 3) | (left == 4)
+    if colored.any():
+        colors = (starts + 1 + sizes)[colored, None] + np.arange(3)
+        face_colors = np.full((len(left), 3), srgb.to_linear(GREY), np.float32)
+        face_colors[colored] = _linear(rows.values[colors], rows.dotted[colors].any())
         vertex_colors = None
     values = _whole(rows.values[_places(starts + 1, sizes)])
     if len(values) and not (values.min() >= 0 and values.max() < count):
         raise ValueError(f"faces name vertices {values.min()} to {values.max()}, there are {count}")
-    corner, polygon = triangulate(sizes, values, table[:, :3])
+    corner, polygon = triangulate(sizes, values, positions)
     return Part(
-        table[:, :3],
+        positions,
         triangles_of(corner, values),
-        normals=table[:, 3:6] if normals else None,
+        normals=table[:, width : width + 3] if normals else None,
         vertex_colors=vertex_colors,
         face_colors=face_colors if face_colors is None or polygon is None else face_colors[polygon],
     )
@@ -101,7 +113,7 @@ def _whole(values: np.ndarray) -> np.ndarray:
 
 
 def _linear(values: np.ndarray, dotted: bool) -> np.ndarray:
-    """Colours (N, 3); with a decimal point anywhere they count from 0 to 1, else from 0 to 255."""
+    """Colours (N, 3), linear light; `dotted`: whether one is written with a decimal point."""
     if values.shape[1] != 3:
         raise ValueError(f"a colour of {values.shape[1]} values, expected 3")
-    return srgb.to_linear(np.clip(values / (1.0 if dotted else 255.0), 0, 1))
+    return srgb.to_linear(srgb.unit_colors(values, not dotted))

@@ -80,13 +80,17 @@ class Part:
             values = getattr(self, what)
             if values is not None and len(values) != count:
                 raise InputError(f"{name}: {len(values)} {what} for {count} vertices")
-        if self.uv is not None and not _largest(self.uv) <= LARGEST_UV:
+        if self._shows_picture and not _largest(self.uv) <= LARGEST_UV:
             raise InputError(f"{name}: texture coordinates that are not numbers up to {LARGEST_UV:g}")
         factors = () if self.material is None else (self.material.factor,)
         for colors in (self.vertex_colors, self.face_colors, *factors):
             if colors is not None and not np.isfinite(colors).all():
                 raise InputError(f"{name}: colours that are not finite numbers")
         return self
+
+    @property
+    def _shows_picture(self) -> bool:
+        return self.uv is not None and self.material is not None and self.material.texture is not None
 
     def transformed(self, matrix: np.ndarray) -> Part:
         """The part under a (4, 4) affine transform; a mirror turns the winding, so that outside stays outside."""

@@ -36,6 +36,7 @@ TYPES = {
 ORDERS = {b"ascii": "", b"binary_little_endian": "<", b"binary_big_endian": ">"}
 
 COORDINATES = (("s", "t"), ("u", "v"), ("texture_u", "texture_v"), ("texture_s", "texture_t"))
+COORDINATES += (("tx", "ty"), ("tu", "tv"), ("s0", "t0"), ("u0", "v0"), ("texcoord_u", "texcoord_v"))
 """Names that programs give to texture coordinates of vertices."""
 
 INDICES = ("vertex_indices", "vertex_index")
@@ -78,12 +79,14 @@ class Element:
         return table
 
     def colors(self) -> np.ndarray | None:
-        """(N, 3) float64, sRGB in [0, 1]; None where there are none."""
+        """(N, 3) float64, sRGB in [0, 1]; None where there are none. Types of more than 8 bits: see `unit_colors`."""
         names = next((names for names in COLORS if all(name in self.data for name in names)), None)
         if names is None:
             return None
         values, kind = self.columns(*names), self.data[names[0]].dtype
-        return np.clip(values / (np.iinfo(kind).max if kind.kind in "iu" else 1.0), 0, 1)
+        if kind == np.uint8:
+            return values / 255
+        return srgb.unit_colors(values, kind.kind in "iu")
 
     def lists(self, *names: str) -> Lists | None:
         """The first of the properties that is there as lists."""
@@ -137,6 +140,8 @@ def read_ply(path: Path, shape_only: bool = False) -> list[Part]:
         # Coordinates of corners: every corner becomes a vertex of its own.
         uv = coordinates.values.reshape(-1, 2).astype(np.float64)
         vertices, normals = vertices[values], None if normals is None else normals[values]
+        if colors["vertex_colors"] is not None:
+            colors["vertex_colors"] = colors["vertex_colors"][values]
         faces = triangles_of(corner, np.arange(len(values)))
     else:
         faces = triangles_of(corner, values)
@@ -147,7 +152,7 @@ def read_ply(path: Path, shape_only: bool = False) -> list[Part]:
     number = face.data.get("texnumber") if len(pictures) > 1 and not len(stripped) else None
     if not isinstance(number, np.ndarray):
         return [replace(part, material=_material(path, pictures[0]))]
-    return list(_parts_by_picture(path, part, _of_faces(number, polygon), pictures))
+    return list(_parts_by_picture(path, part, _of_faces(number, polygon), pictures, colors))
 
 
 def _of_faces(rows: np.ndarray, polygon: np.ndarray | None) -> np.ndarray:
@@ -155,13 +160,24 @@ def _of_faces(rows: np.ndarray, polygon: np.ndarray | None) -> np.ndarray:
     return rows if polygon is None else rows[polygon]
 
 
-def _parts_by_picture(path: Path, part: Part, number: np.ndarray, pictures: list[str]) -> Iterator[Part]:
-    """The faces (F, 3) of a part by their pictures' numbers (F,); a number without a picture is an error."""
+def _parts_by_picture(
+    path: Path, part: Part, number: np.ndarray, pictures: list[str], colors: dict[str, np.ndarray | None]
+) -> Iterator[Part]:
+    """The faces (F, 3) of a part by their pictures' numbers (F,); a number without a picture is an error.
+
+    Faces of number -1 have no picture, and the `colors` of their vertices or their own.
+    """
     for picture in np.unique(number).tolist():
+        chosen = number == picture
+        if picture == -1:
+            of_faces, of_vertices = colors["face_colors"], colors["vertex_colors"]
+            own = None if of_faces is None else of_faces[chosen]
+            yield replace(part, faces=part.faces[chosen], uv=None, vertex_colors=of_vertices, face_colors=own)
+            continue
         if not 0 <= picture < len(pictures) or picture != int(picture):
             raise InputError(f"{path}: a face with texnumber {picture}, there are {len(pictures)} pictures")
         material = _material(path, pictures[int(picture)])
-        yield replace(part, faces=part.faces[number == picture], material=material)
+        yield replace(part, faces=part.faces[chosen], material=material)
 
 
 def _material(path: Path, picture: str) -> Material:
@@ -217,7 +233,8 @@ def read_elements(path: Path) -> tuple[dict[str, Element], list[bytes]]:
 
 def _read_header(content: bytes) -> tuple[str, dict[str, Element], list[bytes], int]:
     """The order of bytes ("" for text), the elements without data, the comments, the place where the rows begin."""
-    newline = b"\r\n" if content[3:5] == b"\r\n" else b"\r" if content[3:4] == b"\r" else b"\n"
+    # CR before LF goes with the white space of its line, so that each line may end in its own way.
+    newline = b"\r" if content[3:4] == b"\r" and content[4:5] != b"\n" else b"\n"
     order, elements, comments, place = None, {}, [], 0
     while True:
         end = content.find(newline, place)
@@ -449,8 +466,8 @@ def load_ply(path: str | Path) -> PointCloud:
     try:
         points, normals = vertex.columns("x", "y", "z"), vertex.columns("nx", "ny", "nz")
         found = vertex.colors()
-    except ValueError:
-        raise InputError(f"{path}: a list where each vertex has one number") from None
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
     if points is None:
         raise InputError(f"{path}: vertices without x, y, z")
     zero = np.zeros_like(points)

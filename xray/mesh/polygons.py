@@ -1,8 +1,9 @@
-"""Triangles of polygons and of strips."""
+"""Triangles of polygons and of strips, and corners that are the same."""
 
 from __future__ import annotations
 
 import bisect
+from collections.abc import Sequence
 
 import mapbox_earcut
 import numpy as np
@@ -10,6 +11,10 @@ import numpy as np
 FLAT = 1e-6
 """A triangle of a fan counts as turned over where it is more than this share of its polygon: coordinates of six
 digits make a straight edge hollow by less."""
+
+
+MOST_UNUSED = 16
+"""Vertices, for one corner, that are worth a table: of many small parts, each may use few of the file's."""
 
 
 def fan(sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -162,3 +167,28 @@ def strips(indices: np.ndarray, starts: np.ndarray) -> np.ndarray:
     first = np.flatnonzero(strip[2:] == strip[:-2]) if count > 2 else np.zeros(0, np.int64)
     odd = (first - strip[first]) % 2
     return np.stack([indices[first], indices[first + 1 + odd], indices[first + 2 - odd]], axis=1)
+
+
+def distinct_corners(columns: Sequence[np.ndarray | None]) -> tuple[np.ndarray, np.ndarray]:
+    """One corner of each kind, ordered by the columns, and for each corner the place of its like among them."""
+    vertex, others = columns[0], [column for column in columns[1:] if column is not None]
+    low, span = int(vertex.min()), int(np.ptp(vertex)) + 1
+    key = vertex - low
+    if span <= MOST_UNUSED * len(vertex):
+        corner_of = np.full(span, -1)
+        corner_of[key] = np.arange(len(key))
+        if all(np.array_equal(column[corner_of[key]], column) for column in others):
+            # Every value of the first column goes with one of each other: no sorting.
+            used = corner_of >= 0
+            return corner_of[used], (np.cumsum(used) - 1)[key]
+    for column in others:
+        span = int(column.max()) + 2
+        if (int(key.max()) + 1) * span >= 2**63:
+            key = np.unique(key, return_inverse=True)[1]
+        key = key * span + column + 1
+    order = np.argsort(key)  # one number a corner: far faster than sorting rows
+    key = key[order]
+    first = np.concatenate([[True], key[1:] != key[:-1]])
+    place = np.empty(len(key), np.int64)
+    place[order] = np.cumsum(first) - 1
+    return order[first], place

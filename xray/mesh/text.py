@@ -13,6 +13,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 
@@ -34,6 +35,9 @@ LARGEST_EXACT = 2**53
 
 EXACT_POWERS = 10.0 ** np.arange(23)
 """The powers of ten that are exact as float64."""
+
+LONGEST_PATH = 8
+"""Parts of a path, at most, by whose end a file is looked for."""
 
 LONGEST_NAME = 16
 """Words of a file name, at most, where a line has several names."""
@@ -70,6 +74,11 @@ def as_text(content: bytes, name: str) -> bytes:
     return content
 
 
+def joined_lines(content: bytes) -> bytes:
+    """A text whose lines that end with a backslash are one with the next."""
+    return re.sub(rb"\\[ \t]*\n", b" ", content) if b"\\" in content else content
+
+
 def decode(name: bytes) -> str:
     """A name in a text: UTF-8; bytes that are not are kept in the way of `os.fsdecode`, so that files are found."""
     return name.decode("utf-8", "surrogateescape")
@@ -84,18 +93,31 @@ def shown(name: str) -> str:
 def find_beside(folder: Path, name: str, also: Sequence[str] = ()) -> Path | None:
     """The file that a text in `folder` names, or None.
 
-    Names may have quotes and backslashes. A full path of the machine that wrote the text is looked for by its last
-    part, here and then in the folders `also`.
+    Names may have quotes and backslashes, be escaped as in an address (%20), and be followed by a comment. A full path
+    of the machine that wrote the text is looked for by as much of its end as is here, at last by its last part alone,
+    also in the folders `also`.
     """
-    name = slashes(name)
-    last = name.rsplit("/", 1)[-1]
-    candidates = (name, last, *(f"{other}/{last}" for other in also))
-    return next((file for candidate in candidates if (file := find_file(folder, candidate)) is not None), None)
+    for form in dict.fromkeys((name, without_comment(name), unquote(name, errors="surrogateescape"))):
+        parts = [part for part in slashes(form).split("/") if part]
+        ends = ["/".join(parts[start:]) for start in range(min(len(parts), LONGEST_PATH))]
+        candidates = (slashes(form), *ends, *(f"{other}/{parts[-1]}" for other in also if parts))
+        for candidate in candidates:
+            if (file := find_file(folder, candidate)) is not None:
+                return file
+    return None
 
 
 def slashes(name: str) -> str:
     """A name without the quotes and with the slashes that it may have on another system."""
-    return name.strip().strip('"').replace("\\", "/")
+    name = name.strip()
+    if len(name) > 1 and name[0] == name[-1] == "'":
+        name = name[1:-1]
+    return name.strip('"').replace("\\", "/")
+
+
+def without_comment(text: str) -> str:
+    """What stands before # and white space; names may hold a # (Material #25), so they are tried as they are first."""
+    return re.split(r"\s#", text, maxsplit=1)[0].strip()
 
 
 def find_file(folder: Path, name: str) -> Path | None:
@@ -114,14 +136,24 @@ def find_file(folder: Path, name: str) -> Path | None:
         if _is_file(folder / candidate):
             return folder / candidate
     for candidate in names[:2]:
-        parent, wanted = (folder / candidate).parent, _folded(os.path.basename(candidate))
-        try:
-            alike = [entry for entry in os.listdir(parent) if wanted and _folded(entry) == wanted]
-        except (OSError, ValueError):
-            continue
-        if len(alike) == 1 and _is_file(parent / alike[0]):
-            return parent / alike[0]
+        found = folder
+        for part in candidate.split("/"):
+            found = found and _entry_alike(found, part)
+        if found is not None and _is_file(found):
+            return found
     return None
+
+
+def _entry_alike(folder: Path, name: str) -> Path | None:
+    """What has this name in a folder, or alone has one like it; None where nothing has."""
+    if name in ("", ".", ".."):
+        return folder / name
+    try:
+        entries = os.listdir(folder)
+    except (OSError, ValueError):
+        return None
+    alike = [name] if name in entries else [entry for entry in entries if _folded(entry) == _folded(name)]
+    return folder / alike[0] if len(alike) == 1 else None
 
 
 def _is_file(path: Path) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ..common import srgb
 from ..common.errors import InputError
 from ..common.files import content_kind
 from ..common.images import UNREADABLE
@@ -121,9 +122,9 @@ def largest_picture() -> int:
 
 def _rgb(image: Image.Image) -> np.ndarray:
     """(H, W, 3) uint8; no conversion where the file has these bytes, which spares memory and time."""
-    if image.mode.startswith("I"):  # 16 bits a channel; Pillow's own conversion clips at 255
-        values = np.asarray(image, dtype=np.float64) / 257
-        return np.repeat(values.round().clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
+    if image.mode == "F" or image.mode.startswith("I"):  # more than 8 bits; Pillow's own conversion clips at 255
+        values = srgb.unit_colors(np.asarray(image, dtype=np.float64)[..., None], image.mode != "F")
+        return np.repeat(np.rint(np.nan_to_num(values) * 255).astype(np.uint8), 3, axis=2)
     if image.mode in ("RGB", "RGBA"):
         return np.ascontiguousarray(np.asarray(image)[..., :3])
     return np.asarray(image.convert("RGBA").convert("RGB"))

@@ -193,6 +193,6 @@ def _is_code(path: str) -> bool:
 
 _MESH_PARTS = (
     *(".glb", ".gltf", ".obj", ".ply", ".stl", ".off", ".mtl", ".bin"),
-    *(".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".tga", ".webp"),
+    *(".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".tga", ".webp", ".avif", ".dds"),
 )
 """Types of files that meshes in packages consist of."""

@@ -17,8 +17,7 @@ from ..common.files import atomic_path
 from ..core.camera import Camera
 from ..core.points import PointCloud, check_frame, fit_camera, to_points
 from ..core.xray import XRay
-from ..mesh.gltf_write import glb, write_glb
-from ..mesh.obj import write_obj
+from ..mesh.write import glb, write_glb, write_obj
 from .connect import Connected, connect
 from .fit import connect_fitted, fit
 

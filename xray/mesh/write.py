@@ -1,6 +1,6 @@
-"""One triangle mesh with vertex colours and a matt material as a .glb.
+"""Meshes to files: one triangle mesh with vertex colours, as a .glb with a matt material, and as an .obj.
 
-The format: https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html
+The formats: https://paulbourke.net/dataformats/obj/ and https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html
 trimesh 5.2 writes vertex colours of 8 bits: in linear light, 256 sRGB values become 183, the dark ones up to 6 of 255
 off; and no colours beside a material (tests/mesh/test_trimesh.py).
 """
@@ -73,3 +73,24 @@ def glb(tree: dict, binary: bytes = b"") -> bytes:
     chunks = [(JSON_CHUNK, text), (BINARY_CHUNK, binary)][: 2 if binary else 1]
     content = b"".join(struct.pack("<I4s", len(chunk), kind) + chunk for kind, chunk in chunks)
     return struct.pack("<4sII", b"glTF", 2, 12 + len(content)) + content
+
+
+def write_obj(
+    path: str | Path, vertices: np.ndarray, faces: np.ndarray, normals: np.ndarray, colors: np.ndarray
+) -> None:
+    """Write a mesh in the axes of the file (y up).
+
+    The format has no colours of vertices; as many programs do, they stand behind the positions.
+
+    Args:
+      vertices, normals: (V, 3); faces: (F, 3) int; colors: (V, 3), sRGB in [0, 1].
+    """
+    corner = [f"{number}//{number}" for number in range(1, len(vertices) + 1)]
+    with Path(path).open("w", encoding="ascii") as file:
+        file.write(_lines("v %.7f %.7f %.7f %.4f %.4f %.4f\n", np.concatenate([vertices, colors], axis=1)))
+        file.write(_lines("vn %.6f %.6f %.6f\n", normals))
+        file.writelines(f"f {corner[a]} {corner[b]} {corner[c]}\n" for a, b, c in faces.tolist())
+
+
+def _lines(form: str, rows: np.ndarray) -> str:
+    return (form * len(rows)) % tuple(rows.ravel().tolist())
