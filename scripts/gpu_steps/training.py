@@ -16,7 +16,7 @@ from published_encoders import write_published
 
 from xray.common.errors import InputError
 from xray.config import Config, load_config
-from xray.models.build import make_conditioner, make_dataset, make_model
+from xray.models.build import make_conditioner, make_model, open_dataset
 from xray.training.random_streams import RandomStreams
 from xray.training.setup import make_task, make_trainer
 
@@ -155,7 +155,7 @@ def loss_of(
     task, model: torch.nn.Module, config: Config, device: str, batch: int = 1, gradients: bool = False
 ) -> float:
     """Of the first view of the data set, as a batch of so many times the same."""
-    item = make_dataset(config)[0]
+    item = open_dataset(config)[0]
     xray, image = (item[name][None].to(device).repeat(batch, *[1] * item[name].ndim) for name in ("xray", "image"))
     with torch.set_grad_enabled(gradients):
         return float(task.loss(model, xray, image, DrawnOnCpu(device, batch)).detach().mean())

@@ -13,7 +13,7 @@ from xray.data.folder import Folder
 from xray.data.manifest import (
     COLUMNS,
     Row,
-    View,
+    ViewName,
     accepted_views,
     dataset_rows,
     merge_manifests,
@@ -100,7 +100,7 @@ def test_names_that_a_manifest_cannot_hold_are_failures_on_record(tmp_path):
             file.touch()
     rows = rows_of_files(tmp_path)
     write_manifest(tmp_path / "manifest.csv", rows)
-    assert accepted_views(tmp_path / "manifest.csv") == ([View("good", "000")], 4)
+    assert accepted_views(tmp_path / "manifest.csv") == ([ViewName("good", "000")], 4)
     reasons = {row.object: row.reason for row in read_manifest(tmp_path / "manifest.csv") if row.status == "failed"}
     assert set(reasons) == {"caf\\xe9", "good", "two\\nlines"}
     assert "not UTF-8" in reasons["good"]
@@ -113,7 +113,7 @@ def test_objects_may_lie_in_folders_of_folders(tmp_path):
         path.touch()
     assert rows_of_files(tmp_path) == [Row("a", "1", "accepted"), Row("a/b", "000", "accepted")]
     assert objects_with(tmp_path / "images", "000.png") == ["a/b"]
-    assert Folder(tmp_path).views() == ([View("a", "1"), View("a/b", "000")], 2)
+    assert Folder(tmp_path).views() == ([ViewName("a", "1"), ViewName("a/b", "000")], 2)
     assert Folder(tmp_path).picture("a/b", "000")[0].is_file()
 
 
@@ -153,7 +153,7 @@ def test_identifiers_are_read_as_they_were_written(tmp_path, name):
     write_manifest(tmp_path / "manifest.csv", rows)
     read = read_manifest(tmp_path / "manifest.csv")
     assert [(row.object, row.view) for row in read] == [(name, name), (name, "")]
-    assert accepted_views(tmp_path / "manifest.csv") == ([View(name, name)], 2)
+    assert accepted_views(tmp_path / "manifest.csv") == ([ViewName(name, name)], 2)
     assert merge_manifests([read]) == [read[0]]
 
 

@@ -6,14 +6,12 @@ import csv
 import hashlib
 import json
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import trimesh
+from helpers.forked import ROOT, torchrun
 from helpers.tiny_runs import train_both
 from safetensors.torch import load_file, save_file
 
@@ -23,7 +21,7 @@ from xray.common.cli import BAD_INPUT, FAILURES, OK
 from xray.core.codec import Codec
 from xray.core.storage import load_xray
 from xray.data.dataset import XRayDataset
-from xray.evaluate.run import seed_of
+from xray.evaluate.run import sample_seed
 from xray.mesh.ply import load_ply
 from xray.metrics.nearest import MISSING_DISTANCE
 from xray.training.batches import WithFirstStage
@@ -202,19 +200,17 @@ def test_bad_input_is_one_line(runs, capsys, flags, reason):
     assert reason in errors[0]
 
 
-def test_two_processes_share_the_samples(runs):
+def test_two_processes_share_the_samples(runs, tmp_path):
     alone = runs / "A" / "evaluate" / "checkpoint-1"
     shutil.rmtree(runs / "A" / "evaluate", ignore_errors=True)
     assert evaluate(runs) == OK
     single = {path.name: load_xray(path).depth for path in sorted(alone.glob("*.npz"))}
     shutil.rmtree(runs / "A" / "evaluate")
-    root = Path(__file__).parents[2]
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
     flags = ["--exp_diffusion", str(runs / "A"), "--split", "all", "--no_emd", "--batch_size", "2"]
-    run = [*command, str(root / "evaluate_diffusion.py"), *flags]
-    done = subprocess.run(run, cwd=root, capture_output=True, text=True, timeout=600)
-    assert done.returncode == OK, done.stderr[-2000:]
-    assert done.stdout.count("report:") == 1
+    log = tmp_path / "both.log"
+    both = torchrun([str(ROOT / "evaluate_diffusion.py"), *flags], ROOT, log, processes=2)
+    assert both.wait(600) == OK, log.read_text()[-2000:]
+    assert log.read_text().count("report:") == 1
     rows = [json.loads(path.read_text()) for path in sorted((alone / "rows").glob("*.json"))]
     assert sorted(row["process"] for row in rows) == [0, 0, 1, 1]
     for path in sorted(alone.glob("*.npz")):
@@ -222,6 +218,6 @@ def test_two_processes_share_the_samples(runs):
 
 
 def test_a_sample_has_a_seed_of_its_own():
-    assert seed_of(0, "a_000") == seed_of(0, "a_000") != seed_of(1, "a_000")
-    assert seed_of(0, "a_000") != seed_of(0, "a_001")
-    assert 0 <= seed_of(0, "a_000") < 2**63
+    assert sample_seed(0, "a_000") == sample_seed(0, "a_000") != sample_seed(1, "a_000")
+    assert sample_seed(0, "a_000") != sample_seed(0, "a_001")
+    assert 0 <= sample_seed(0, "a_000") < 2**63

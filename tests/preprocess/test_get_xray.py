@@ -272,7 +272,7 @@ def test_bad_input_ends_with_one_line(tmp_path, data, get_xray):
         (["--mesh_root", tmp_path / "none"], "none: no such folder"),
         (["--mesh_root", tmp_path / "empty"], "empty: no mesh"),
         (["--image_root", tmp_path / "none"], "none: no such folder"),
-        (["--xray_root", data / "manifest.csv"], "manifest.csv: cannot be made a folder"),
+        (["--xray_root", data / "manifest.csv"], "manifest.csv: cannot be made a folder of X-Rays"),
         (["--num_layers", 0], "0 layers"),
         (["--near", 2, "--far", 1], "near 2.0, far 1.0"),
         (["--min_iou", 2], "min_iou 2.0"),

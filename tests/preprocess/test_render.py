@@ -139,8 +139,8 @@ def test_the_command_records_failures_and_goes_on(tmp_path):
         (["--seed", "-4"], "seed -4"),
         (["--mesh_list", "absent.json"], "absent.json: no such file"),
         (["--workers", "-1"], "-1 workers"),
-        (["--image_root", str(COMMAND)], "render.py: cannot be made as a folder"),
-        (["--image_root", "/proc/none/images"], "/proc/none/images: cannot be made"),
+        (["--image_root", str(COMMAND)], "render.py: cannot be made a folder of pictures"),
+        (["--image_root", "/proc/none/images"], "/proc/none/images: cannot be made a folder of pictures"),
     ],
 )
 def test_bad_flags_are_one_line(tmp_path, flags, words, monkeypatch, capsys):

@@ -1,4 +1,4 @@
-"""Make X-Rays from meshes and the cameras beside their pictures, and a manifest of what came of every view.
+"""Make X-Rays from meshes and the cameras beside their pictures, and a manifest with the status of every view.
 
 Reads <mesh_root>/**/<uid>.<ext> or <mesh_root>/<uid>/models/*.obj and <image_root>/<uid>/transforms.json,
 writes <xray_root>/<uid>/<view>.npz and manifest.csv beside <xray_root>. The same command again goes on where the

@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from ..common.cli import entry
+from ..common.cli import STAGES, entry
 from ..common.errors import InputError
-
-STAGES = ("diffusion", "upsampler")
 
 
 @entry
@@ -48,5 +46,7 @@ def evaluate(stage: str, arguments: list[str] | None) -> int:
     parsed = parser.parse_args(arguments)
     options = cli.to_options(parsed)
     if second:
-        return cli.finish(*run.evaluate_upsampler(parsed.exp_diffusion, parsed.exp_upsampler, options), parsed.beside)
-    return cli.finish(*run.evaluate_diffusion(parsed.exp_diffusion, options), parsed.beside)
+        return cli.write_reports(
+            *run.evaluate_upsampler(parsed.exp_diffusion, parsed.exp_upsampler, options), parsed.beside
+        )
+    return cli.write_reports(*run.evaluate_diffusion(parsed.exp_diffusion, options), parsed.beside)

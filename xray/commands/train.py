@@ -6,11 +6,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from ..common.cli import entry
+from ..common.cli import STAGES, entry
 from ..common.errors import InputError
 from ..config import load_config, to_yaml
-
-STAGES = ("diffusion", "upsampler")
 
 
 def parse(stage: str, arguments: Sequence[str] | None = None) -> argparse.Namespace:

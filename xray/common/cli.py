@@ -18,6 +18,10 @@ OK, STOPPED, BAD_INPUT, FAILURES = 0, 1, 2, 3
 """Exit statuses: all done; a run that cannot go on; input that cannot be used; done, with failures recorded."""
 
 
+STAGES = ("diffusion", "upsampler")
+"""What can be trained and evaluated, in this order."""
+
+
 def entry(main: Callable[..., int | None]) -> Callable[..., int]:
     """Wrap an entry's `main`: InputError becomes one line on stderr and status 2, without a traceback; a run that
     cannot go on, as on a full disk, status 1."""

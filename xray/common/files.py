@@ -46,7 +46,7 @@ def partial_path(path: Path) -> Path:
     return path.with_name(f".{stem}{end}")
 
 
-def as_text(name: str) -> str:
+def printable(name: str) -> str:
     """A file name or message as text that can be encoded: bytes that are not UTF-8 as \\xe9, line breaks as \\n."""
     text = name.encode("utf-8", "surrogateescape" if _is_escaped(name) else "backslashreplace")
     text = text.decode("utf-8", "backslashreplace")

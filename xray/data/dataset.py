@@ -47,7 +47,7 @@ class XRayDataset(Dataset):
       camera_distance: where it is above 0, the world of each view is scaled about the object's centre so that the
         camera stands at this distance; X-Rays and cameras are then those of the scaled world.
     Attributes:
-      rows: `manifest.View` of each sample, sorted.
+      rows: `manifest.ViewName` of each sample, sorted.
 
     Raises:
       InputError: no such folder, another layout, no accepted view, an empty split.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..common.errors import InputError
 from ..core.camera import Camera, load_views
-from .manifest import MANIFEST, View, accepted_views, check_joined, rows_of_files
+from .manifest import MANIFEST, ViewName, accepted_views, check_joined, rows_of_files
 
 
 class Folder:
@@ -20,7 +20,7 @@ class Folder:
         if not self.root.is_dir():
             raise InputError(f"{self.root}: no such folder")
 
-    def views(self) -> tuple[list[View], int]:
+    def views(self) -> tuple[list[ViewName], int]:
         """The accepted views, sorted, and the number of all: of the manifest, or of the files where there is none.
 
         Raises InputError as `accepted_views`, `rows_of_files` and `check_joined`.
@@ -30,7 +30,7 @@ class Folder:
         if path.is_file():
             return accepted_views(path)
         rows = rows_of_files(self.root)
-        return [View(row.object, row.view) for row in rows if row.accepted], len(rows)
+        return [ViewName(row.object, row.view) for row in rows if row.accepted], len(rows)
 
     def picture(self, object_id: str, view: str) -> tuple[Path, str]:
         """The source that `images.load_rgba` reads, and its name in errors."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..common.errors import InputError
-from ..common.files import as_text, atomic_path, name_fault
+from ..common.files import atomic_path, name_fault, printable
 from .object_shard import parts_of, some
 
 MANIFEST = "manifest.csv"
@@ -68,7 +68,7 @@ class Row:
         return [getattr(self, name) if name in IDENTIFIERS else _text(getattr(self, name)) for name in COLUMNS]
 
 
-class View(NamedTuple):
+class ViewName(NamedTuple):
     """The names that identify a view."""
 
     object: str
@@ -94,7 +94,7 @@ def _text(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     # A line break would be legal inside quotes, but then a line is no longer a row to grep and sort.
-    return as_text(" ".join(value.split())) if isinstance(value, str) else str(value)
+    return printable(" ".join(value.split())) if isinstance(value, str) else str(value)
 
 
 def _row(cells: dict[str, str], where: str) -> Row:
@@ -128,7 +128,7 @@ def iterate_manifest(path: str | Path) -> Iterator[Row]:
         yield _row(dict(zip(header, cells, strict=False)), f"{path}: line {number}")
 
 
-def accepted_views(path: str | Path) -> tuple[list[View], int]:
+def accepted_views(path: str | Path) -> tuple[list[ViewName], int]:
     """The views that training reads, sorted, and the number of all rows. Millions of rows take seconds.
 
     Raises InputError as `read_manifest`, but looks at nothing besides object, view and status.
@@ -145,7 +145,7 @@ def accepted_views(path: str | Path) -> tuple[list[View], int]:
         if status not in STATUSES:
             raise InputError(f"{path}: line {number}: status {status!r}; see {', '.join(STATUSES)}")
         if status == "accepted":  # each name is kept once: a large data set has few views and eight of an object
-            views.append(View(names.setdefault(object_id, object_id), names.setdefault(view, view)))
+            views.append(ViewName(names.setdefault(object_id, object_id), names.setdefault(view, view)))
     views.sort()
     return views, total
 
@@ -249,7 +249,7 @@ def rows_of_files(root: str | Path) -> list[Row]:
         for view in views:
             fault = name_fault(f"{name}/{view}")
             if fault:
-                names = as_text(name), as_text(view)
+                names = printable(name), printable(view)
                 rows.append(Row(*names, "failed", f"xrays/{'/'.join(names)}.npz: {fault}"))
             elif view in pictures:
                 rows.append(Row(name, view, "accepted"))

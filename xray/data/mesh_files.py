@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..common.axes import UP_OF_SUFFIX
 from ..common.errors import InputError
-from ..common.files import as_text, name_fault
+from ..common.files import name_fault, printable
 
 ID_RULES = ("name", "path")
 """Choices of the `--id` flags: the file's name without suffix, or its path below the folder without suffix."""
@@ -78,7 +78,7 @@ class MeshFolder:
         if self.broken:
             parts.append(f"{_count(self.broken, 'link')} that lead nowhere")
         if self.unreadable:
-            shown = [as_text(path) for path in self.unreadable[:SHOWN_FILES]] + ["..."] * (
+            shown = [printable(path) for path in self.unreadable[:SHOWN_FILES]] + ["..."] * (
                 len(self.unreadable) > SHOWN_FILES
             )
             parts.append(f"{_count(len(self.unreadable), 'folder')} that cannot be listed ({', '.join(shown)})")
@@ -125,7 +125,7 @@ def list_meshes(mesh_root: str | Path, id_rule: str = "name") -> MeshFolder:
     for uid in sorted(files):
         fault = name_fault(uid)
         if fault:
-            found.unfit[as_text(uid)] = f"{as_text(files[uid][0])}: {fault}"
+            found.unfit[printable(uid)] = f"{printable(files[uid][0])}: {fault}"
         else:
             found.meshes[uid] = Path(files[uid][0])
     if not files:
@@ -143,9 +143,9 @@ def _check_clashes(mesh_root: Path, clashes: dict[str, list[str]], id_rule: str)
         return
     words = []
     for uid in sorted(clashes)[:SHOWN_IDS]:
-        paths = [as_text(os.path.relpath(path, mesh_root)) for path in clashes[uid]]
+        paths = [printable(os.path.relpath(path, mesh_root)) for path in clashes[uid]]
         more = f" and {len(paths) - SHOWN_FILES} more" if len(paths) > SHOWN_FILES else ""
-        words.append(f"{as_text(uid)!r} of {', '.join(paths[:SHOWN_FILES])}{more}")
+        words.append(f"{printable(uid)!r} of {', '.join(paths[:SHOWN_FILES])}{more}")
     more = f"; and {len(clashes) - SHOWN_IDS} more" if len(clashes) > SHOWN_IDS else ""
     advice = "--id path takes the path below the folder as the id" if id_rule == "name" else "rename them"
     objects = f"{_count(len(clashes), 'object id')} of several files"
@@ -199,7 +199,7 @@ def _listed(folder: str, found: MeshFolder) -> tuple[list[str], int, list[str], 
             elif suffix in UP_OF_SUFFIX and entry.is_file():
                 names.append(entry.name)
             elif suffix not in COMPANIONS:
-                found.others[as_text(suffix)] += 1
+                found.others[printable(suffix)] += 1
                 unread += suffix in UNREAD_MESHES
     return sorted(names), unread, sorted(below), sorted(linked)
 

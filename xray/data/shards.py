@@ -16,7 +16,7 @@ from pathlib import Path
 from ..common.errors import InputError
 from ..common.files import atomic_path, read_text
 from ..core.camera import Camera, parse_views
-from .manifest import MANIFEST, View, accepted_views
+from .manifest import MANIFEST, ViewName, accepted_views
 
 FOLDER = "shards"
 INDEX = "index.csv"
@@ -89,7 +89,9 @@ class TarShards:
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
         self._entries = {
-            View(entry.object, entry.view): entry for entry in read_index(self.root / FOLDER / INDEX) if not entry.error
+            ViewName(entry.object, entry.view): entry
+            for entry in read_index(self.root / FOLDER / INDEX)
+            if not entry.error
         }
 
     @staticmethod
@@ -97,7 +99,7 @@ class TarShards:
         """Whether a folder is a data set of shards."""
         return (Path(root) / FOLDER / INDEX).is_file()
 
-    def views(self) -> tuple[list[View], int]:
+    def views(self) -> tuple[list[ViewName], int]:
         """The accepted views, sorted, and the number of all. One that the index lacks is an InputError."""
         path = self.root / MANIFEST
         views, total = accepted_views(path)

@@ -50,7 +50,7 @@ def to_options(parsed: argparse.Namespace) -> Options:
     return Options(**{field.name: given[field.name] for field in dataclasses.fields(Options) if field.name in given})
 
 
-def finish(results: Results, summary: dict, beside: Sequence[str] = ()) -> int:
+def write_reports(results: Results, summary: dict, beside: Sequence[str] = ()) -> int:
     """Write the reports and print the most important numbers, on the main process.
 
     Args:

@@ -35,7 +35,7 @@ from ..models.stage import Stage, sample_diffusion, upsample
 from ..surface.surface import METHODS
 from ..training.launch import launch_lock
 from .results import Results
-from .sample import Prediction, Scoring, finish
+from .sample import Prediction, Scoring, finish_sample
 
 log = logging.getLogger(__name__)
 
@@ -142,7 +142,7 @@ def _work(samples: list[tuple[str, int]], predictor: Predictor, scoring: Scoring
     bar = tqdm(total=len(samples), desc=results.settings["kind"], unit="view", disable=not processes().is_main_process)
     with bar, predictor:
         jobs = ((scoring, prediction) for prediction in predictor.predictions(samples, bar))
-        for (_, prediction), result in run_jobs(finish, jobs, scorers):
+        for (_, prediction), result in run_jobs(finish_sample, jobs, scorers):
             bar.update()
             if isinstance(result, Failure):
                 if any(os.strerror(number) in result.reason for number in NO_ROOM):
@@ -291,7 +291,7 @@ def evaluate_diffusion(experiment: str | Path, options: Options) -> tuple[Result
     stage = _load(folder, "diffusion", options)
 
     def predict(images: torch.Tensor, names: list[str]) -> torch.Tensor:
-        seeds = [seed_of(options.seed, name) for name in names]
+        seeds = [sample_seed(options.seed, name) for name in names]
         return sample_diffusion(stage, images, options.steps, seeds=seeds, solver=options.solver)
 
     name = f"checkpoint-{stage.step}" if options.trained else "untrained"
@@ -313,7 +313,7 @@ def evaluate_upsampler(diffusion: str | Path, upsampler: str | Path, options: Op
 
     def predict(images: torch.Tensor, names: list[str]) -> torch.Tensor:
         low = torch.stack([codec.encode(load_xray(source.path(name, XRAY_ENDING))) for name in names])
-        seeds = [seed_of(options.seed, name) for name in names]
+        seeds = [sample_seed(options.seed, name) for name in names]
         return upsample(stage, low, images, seeds, options.steps, solver=options.solver)
 
     name = f"checkpoint-{stage.step}" if options.trained else "untrained"
@@ -363,7 +363,7 @@ def latest_results(folder: Path, command: str) -> Results:
     return Results.open(max(finished)[1])
 
 
-def seed_of(seed: int, name: str) -> int:
+def sample_seed(seed: int, name: str) -> int:
     """A sample's own seed: the same in every batch and process."""
     return int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:7], "big")
 

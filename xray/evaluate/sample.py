@@ -65,7 +65,7 @@ class Prediction:
     scale: float = 1.0
 
 
-def finish(job: tuple[Scoring, Prediction]) -> None:
+def finish_sample(job: tuple[Scoring, Prediction]) -> None:
     """Write the files of a sample, and its row last.
 
     Raises:

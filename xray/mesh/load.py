@@ -93,7 +93,7 @@ def _stl_text_vertices(text: bytes) -> np.ndarray:
 
 UNREADABLE = (ArithmeticError, AssertionError, AttributeError, BufferError, EOFError, LookupError, MemoryError, OSError)
 UNREADABLE += (RuntimeError, StopIteration, SyntaxError, TypeError, ValueError, struct.error, zlib.error)
-"""What a parser raises over content that no well-formed file has, where its reader did not put it better."""
+"""What a parser raises over content that no well-formed file has, where its reader has no better message."""
 
 READERS = {
     ".glb": read_gltf,

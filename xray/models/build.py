@@ -24,7 +24,7 @@ def make_codec(config: Config) -> Codec:
     return Codec(**asdict(config.codec))
 
 
-def make_dataset(config: Config, split: str = "train") -> XRayDataset:
+def open_dataset(config: Config, split: str = "train") -> XRayDataset:
     """The data set of a configuration; reading a damaged file raises InputError."""
     data = config.data
     alpha = config.model.image == "pixels"

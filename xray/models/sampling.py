@@ -93,11 +93,13 @@ def draw_seeds(generator: Generators | None, count: int) -> list[int]:
     return [int(torch.randint(2**62, (), generator=one)) for one in generators]
 
 
-Progress = Callable[[int], None]
-Solver = Callable[[DenoiserFn, torch.Tensor, torch.Tensor, Progress | None], torch.Tensor]
+StepCallback = Callable[[int], None]
+Solver = Callable[[DenoiserFn, torch.Tensor, torch.Tensor, StepCallback | None], torch.Tensor]
 
 
-def heun(denoise: DenoiserFn, x: torch.Tensor, sigmas: torch.Tensor, progress: Progress | None = None) -> torch.Tensor:
+def heun(
+    denoise: DenoiserFn, x: torch.Tensor, sigmas: torch.Tensor, progress: StepCallback | None = None
+) -> torch.Tensor:
     """Heun's second-order steps (algorithm 1 of arXiv 2206.00364); two network calls a step, one for the last.
 
     Arguments and result as in `euler`.
@@ -115,7 +117,7 @@ def heun(denoise: DenoiserFn, x: torch.Tensor, sigmas: torch.Tensor, progress: P
 
 
 def dpmpp_2m(
-    denoise: DenoiserFn, x: torch.Tensor, sigmas: torch.Tensor, progress: Progress | None = None
+    denoise: DenoiserFn, x: torch.Tensor, sigmas: torch.Tensor, progress: StepCallback | None = None
 ) -> torch.Tensor:
     """DPM-Solver++ (2M): second order from the step before (algorithm 2 of arXiv 2211.01095, data prediction).
 

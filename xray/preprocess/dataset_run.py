@@ -13,11 +13,11 @@ from ..data.manifest import MANIFEST, RENDER_RECORD
 from ..data.mesh_files import MeshFolder
 from ..data.object_shard import ObjectShard
 from .mesh_source import MeshSource
+from .output_folder import full_disk, make_folder
 from .render_object import Rendered, RenderSettings, RenderTask, render_object
-from .render_run import RenderRecord, make_folder, render_tasks
+from .render_run import RenderRecord, render_tasks
 from .xray_object import ObjectJob, ViewCounts
-from .xray_run import XRayRecord, full_disk
-from .xray_run import make_folder as make_xray_folder
+from .xray_run import XRayRecord
 
 log = logging.getLogger(__name__)
 
@@ -58,8 +58,8 @@ def make_dataset(
       InputError, RunError: as both.
     """
     shard, image_root = shard or ObjectShard(), xrays.image_root
-    make_folder(image_root)
-    make_xray_folder(xrays.xray_root)
+    make_folder(image_root, "pictures")
+    make_folder(xrays.xray_root, "X-Rays")
     with ExitStack() as stack:
         for folder in (image_root, xrays.xray_root):
             stack.enter_context(folder_lock(folder, "a run of make_dataset.py", shard.name))

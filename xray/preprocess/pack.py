@@ -21,11 +21,9 @@ from ..core.storage import load_sparse
 from ..data.folder import Folder
 from ..data.manifest import MANIFEST, Row, dataset_rows, write_manifest
 from ..data.shards import FOLDER, INDEX, PackedView, read_index, write_index
+from .xray_run import SHOWN
 
 log = logging.getLogger(__name__)
-
-SHOWN = 10
-"""Failures that the closing lines spell out; the manifest has all."""
 
 Plan = tuple[str, tuple[tuple[str, str], ...]]
 """File name of a shard, and the (object, view) pairs that belong into it."""

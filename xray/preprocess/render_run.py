@@ -11,14 +11,15 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from ..common.cli import FAILURES, OK
-from ..common.errors import InputError, RunError
-from ..common.files import as_text, atomic_path
+from ..common.errors import InputError
+from ..common.files import atomic_path, printable
 from ..common.folder_lock import folder_lock
 from ..common.jobs import Failure, run_jobs, stop_on_signal
 from ..data.manifest import RENDER_RECORD
 from ..data.mesh_files import MeshFolder
 from ..data.object_shard import ObjectShard, parts_of
 from .blender import find_blender
+from .output_folder import full_disk, make_folder
 from .render_object import Rendered, RenderSettings, RenderTask, render_object
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ def merge_record(image_root: Path, rows: list[RenderRow], file_name: str = RENDE
     path = image_root / file_name
     merged = {row["object"]: row for row in _read(path)}
     for row in rows:
-        merged[row.object] = {**asdict(row), "reason": as_text(row.reason), "seconds": f"{row.seconds:.3f}"}
+        merged[row.object] = {**asdict(row), "reason": printable(row.reason), "seconds": f"{row.seconds:.3f}"}
     with atomic_path(path) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, [field.name for field in fields(RenderRow)])
         writer.writeheader()
@@ -132,7 +133,7 @@ class RenderRecord:
         """Count an object."""
         self.objects += 1
         if isinstance(result, Failure):
-            log.error("%s: %s", uid, as_text(result.reason))
+            log.error("%s: %s", uid, printable(result.reason))
             self.failed += 1
             self._unwritten.append(RenderRow(uid, "failed", result.reason))
         else:
@@ -183,8 +184,8 @@ def make_images(
         another number of parts.
     """
     shard = shard or ObjectShard()
-    make_folder(image_root)
-    with folder_lock(image_root, "a rendering", shard.name), stop_on_signal():
+    make_folder(image_root, "pictures")
+    with folder_lock(image_root, "a rendering", shard.name), stop_on_signal(), full_disk(image_root):
         shard.check_division(image_root, RENDER_RECORD)
         record = RenderRecord(image_root, shard, shard.of(meshes.unfit))
         tasks = render_tasks(shard.of(meshes.meshes), image_root, settings, workers, overwrite, blender)
@@ -193,22 +194,11 @@ def make_images(
             with closing(results):
                 for task, result in results:
                     record.add(task.uid, result)
-        except OSError as error:
-            where = error.filename or image_root
-            raise RunError(f"{where}: {error.strerror}; stopped, the same command goes on from here") from error
         finally:
             record.close(len(tasks))
     if meshes.left_out():
         log.info("%s", meshes.left_out())
     return FAILURES if record.failed else OK
-
-
-def make_folder(image_root: Path) -> None:
-    """InputError where a folder of pictures cannot be made."""
-    try:
-        image_root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{image_root}: cannot be made as a folder ({error.strerror})") from None
 
 
 def render_tasks(

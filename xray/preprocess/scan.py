@@ -16,7 +16,7 @@ from ..core.storage import load_sparse
 from ..data.folder import Folder
 from ..data.manifest import MANIFEST, RENDER_RECORD, STATUSES, Row, check_joined, rows_of_files, write_manifest
 from ..data.object_shard import ObjectShard
-from .xray_object import XRaySettings, first_layer, iou, on_border
+from .xray_object import XRaySettings, hit_mask, iou, on_border
 from .xray_run import SHOWN
 
 log = logging.getLogger(__name__)
@@ -58,8 +58,8 @@ class ScanJob:
             hits=tuple(xray.hit.sum((1, 2)).tolist()),
             hits_before_near=int((xray.hit & (xray.depth <= self.settings.near)).sum()),
             hits_beyond_far=int((xray.depth >= self.settings.far).sum()),
-            mask_iou=iou(mask, first_layer(sparse)),
-            cut=on_border(first_layer(sparse)),
+            mask_iou=iou(mask, hit_mask(sparse)),
+            cut=on_border(hit_mask(sparse)),
             camera_distance=distance,
         )
         return self.settings.classify(row)
@@ -82,7 +82,7 @@ def scan_dataset(job: ScanJob, workers: int, shard: ObjectShard, overwrite: bool
         if shard.has(row.object):
             objects.setdefault(row.object, []).append(row)
     rows: list[Row] = []
-    for given, result in run_jobs(job, [tuple(rows) for rows in objects.values()], workers, None, None, "survey"):
+    for given, result in run_jobs(job, [tuple(rows) for rows in objects.values()], workers, None, None, "scan"):
         failed = isinstance(result, Failure)
         rows += [replace(row, status="failed", reason=result.reason) for row in given] if failed else result
     rows.sort(key=lambda row: (row.object, row.view))

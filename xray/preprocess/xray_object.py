@@ -216,7 +216,7 @@ class ObjectJob:
             content = _content(path)
             if row.picture != _hash(content):
                 foreground = self._foreground(path, content)
-                mask = first_layer(load_sparse(self._path(row.object, row.view)))
+                mask = hit_mask(load_sparse(self._path(row.object, row.view)))
                 row = _with_picture(row, content, foreground, mask)
         except InputError as error:
             return Row(row.object, row.view, "failed", str(error), faces=row.faces)
@@ -262,7 +262,7 @@ class ObjectJob:
             source.caster(settings.device),
             *(camera, settings.layers, settings.color, settings.normals, settings.near, settings.far),
         )
-        mask = first_layer(sparse)
+        mask = hit_mask(sparse)
         row = _with_picture(row, content, foreground, mask)
         save_sparse(self._path(row.object, row.view), sparse)
         row = replace(
@@ -319,7 +319,7 @@ def on_border(mask: np.ndarray) -> int:
     return int(mask.sum()) - int(mask[1:-1, 1:-1].sum())
 
 
-def first_layer(sparse: SparseXRay) -> np.ndarray:
+def hit_mask(sparse: SparseXRay) -> np.ndarray:
     """(H, W) bool, the rays that hit anything."""
     _, height, width = sparse.shape
     column = sparse.column[: sparse.indptr[1]]

@@ -6,18 +6,19 @@ import csv
 import errno
 import logging
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..common.cli import FAILURES, OK
-from ..common.errors import InputError, RunError
-from ..common.files import as_text, atomic_path
+from ..common.errors import InputError
+from ..common.files import atomic_path, printable
 from ..common.folder_lock import folder_lock
 from ..common.jobs import Failure, run_jobs, stop_on_signal
 from ..data.manifest import COLUMNS, MANIFEST, Row, objects_with, read_manifest
 from ..data.mesh_files import MeshFolder
 from ..data.object_shard import ObjectShard
+from .output_folder import full_disk, make_folder
 from .render_run import render_failures
 from .xray_object import ROWS, ObjectJob, ViewCounts
 
@@ -45,7 +46,7 @@ class Report:
         self.cut_objects += counts.cut > 0
         self.total = self.total.joined(counts)
         if counts.failed and len(self.failures) < SHOWN:
-            self.failures.append(as_text(f"{uid}: {counts.reason}"))
+            self.failures.append(printable(f"{uid}: {counts.reason}"))
 
     def lines(self, manifest: Path) -> Iterator[str]:
         """The closing lines."""
@@ -130,7 +131,7 @@ def make_xrays(
     shard = shard or ObjectShard()
     if not job.image_root.is_dir():
         raise InputError(f"{job.image_root}: no such folder of pictures; render them first, or give poses there")
-    make_folder(job.xray_root)
+    make_folder(job.xray_root, "X-Rays")
     items = list(shard.of(meshes.meshes).items())
     with folder_lock(job.xray_root, "a run of get_xray.py", shard.name), stop_on_signal(), full_disk(job.xray_root):
         shard.check_division(job.xray_root.parent, MANIFEST)
@@ -146,24 +147,6 @@ def make_xrays(
     if meshes.left_out():
         log.info("%s", meshes.left_out())
     return FAILURES if record.report.total.failed else OK
-
-
-@contextmanager
-def full_disk(folder: Path) -> Iterator[None]:
-    """Turn the system's error of a write into a RunError that names the file."""
-    try:
-        yield
-    except OSError as error:
-        where = error.filename or folder
-        raise RunError(f"{where}: {error.strerror}; stopped, the same command goes on from here") from error
-
-
-def make_folder(folder: Path) -> None:
-    """InputError where a folder of X-Rays cannot be made."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be made a folder of X-Rays ({error.strerror})") from None
 
 
 def write_rows(manifest: Path, xray_root: Path, ids: Iterable[str], alone: Iterable[Row] = ()) -> None:

@@ -146,7 +146,7 @@ def held_out(root: Path, codec) -> HeldOutScorer:
     return HeldOutScorer(XRayDataset(root, codec, "test", 256), root / "meshes")
 
 
-def nearest(scorer: HeldOutScorer, train: XRayDataset, mesh_root: Path) -> Iterator[tuple[int, XRay]]:
+def nearest_training_views(scorer: HeldOutScorer, train: XRayDataset, mesh_root: Path) -> Iterator[tuple[int, XRay]]:
     """For each held-out view the X-Ray of the training view with the nearest picture, cast at the scored rays.
 
     It is scaled as a prediction is (`scores.unit_box`), by the distance of the held-out view's camera.
@@ -162,7 +162,7 @@ def nearest(scorer: HeldOutScorer, train: XRayDataset, mesh_root: Path) -> Itera
         yield index, codec.decode(codec.encode(xray))
 
 
-def score(scorer: HeldOutScorer, train: XRayDataset, mesh_root: Path, first: Path, second: Path) -> dict:
+def score_model(scorer: HeldOutScorer, train: XRayDataset, mesh_root: Path, first: Path, second: Path) -> dict:
     """Means of every metric for the model (three seeds, and the best of five a view) and for the baselines."""
     pipelines = load_pipelines(first, second)
     seeds = {str(seed): scorer.score(predict(scorer, *pipelines, seed)) for seed in (*SEEDS, 3, 4)}
@@ -170,7 +170,7 @@ def score(scorer: HeldOutScorer, train: XRayDataset, mesh_root: Path, first: Pat
     rows = {
         "model": {seed: seeds[seed] for seed in map(str, SEEDS)},
         "best of 5": {"0": best},
-        "nearest": {"0": scorer.score(nearest(scorer, train, mesh_root))},
+        "nearest": {"0": scorer.score(nearest_training_views(scorer, train, mesh_root))},
         "first_layer": {"0": scorer.score(first_layer(scorer))},
         "perfect": {"0": scorer.score(perfect(scorer))},
     }
@@ -221,7 +221,7 @@ def train_pretrained(work: Work, hours: float, target: Path) -> None:
     work.train(work.config("upsampler", f"train.max_steps={steps}", f"train.first_stage={samples}"))
     scorer = held_out(work.folder / "held_out", make_codec(work.config("upsampler")))
     stages = work.folder / "diffusion", work.folder / "upsampler"
-    scores = score(scorer, _dataset(work, "diffusion", "train"), work.folder / "data/meshes", *stages)
+    scores = score_model(scorer, _dataset(work, "diffusion", "train"), work.folder / "data/meshes", *stages)
     ship(*stages, scores, target)
     draw_gallery(work, target)
     log.info(

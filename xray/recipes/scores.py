@@ -20,7 +20,7 @@ from ..core.xray import XRay
 from ..data.dataset import XRayDataset
 from ..data.mesh_files import find_meshes
 from ..data.sample_names import XRAY_ENDING, file_stem, sample_name
-from ..evaluate.run import seed_of
+from ..evaluate.run import sample_seed
 from ..inference.pipeline import XRayDiffusionPipeline, XRayUpsamplerPipeline
 from ..mesh.load import load_mesh
 from ..metrics.protocols import sample_mesh, score_xray
@@ -194,7 +194,7 @@ def sample(scorer: HeldOutScorer, first: XRayDiffusionPipeline, indices: list[in
 
 
 def _generators(scorer: HeldOutScorer, indices: list[int], seed: int) -> list[torch.Generator]:
-    return [torch.Generator().manual_seed(seed_of(seed, scorer.name(index))) for index in indices]
+    return [torch.Generator().manual_seed(sample_seed(seed, scorer.name(index))) for index in indices]
 
 
 def score_baseline(comparison: ComparisonConfig, name: str) -> dict:

@@ -249,7 +249,7 @@ def connect(xray: XRay, camera: Camera, rims: bool = True) -> Connected:
       rims: also join the two sides of a fold, and close what is left open between neighbouring rays.
     """
     hits = HitGrid(xray, camera)
-    return triangulate(hits, neighbours(hits, _match), rims)
+    return triangles_over(hits, neighbours(hits, _match), rims)
 
 
 Match = Callable[[HitGrid, int, int], tuple[np.ndarray, np.ndarray]]
@@ -266,7 +266,7 @@ def neighbours(hits: HitGrid, match: Match) -> np.ndarray:
     return neighbour
 
 
-def triangulate(hits: HitGrid, neighbour: np.ndarray, rims: bool = True, everywhere: bool = False) -> Connected:
+def triangles_over(hits: HitGrid, neighbour: np.ndarray, rims: bool = True, everywhere: bool = False) -> Connected:
     """Triangles over hits whose neighbours are known.
 
     Args:

@@ -16,7 +16,18 @@ from scipy.sparse.linalg import cg
 from ..core.camera import Camera
 from ..core.samples import nondecreasing
 from ..core.xray import XRay, pack_hits
-from .connect import DOWN, LEFT, RIGHT, UP, Connected, HitGrid, mutual_best, neighbouring_pairs, neighbours, triangulate
+from .connect import (
+    DOWN,
+    LEFT,
+    RIGHT,
+    UP,
+    Connected,
+    HitGrid,
+    mutual_best,
+    neighbouring_pairs,
+    neighbours,
+    triangles_over,
+)
 
 LINK_PX, LINK_LEAST = 5.0, 0.06
 """Two predicted hits on neighbouring rays are one surface where each lies within so many pixel widths, or within so
@@ -121,7 +132,7 @@ def match(hits: HitGrid, rows: int, columns: int) -> tuple[np.ndarray, np.ndarra
 def connect_fitted(xray: XRay, camera: Camera) -> Connected:
     """Triangles over a fitted X-Ray: front and back are joined all along their common border."""
     hits = HitGrid(xray, camera)
-    return triangulate(hits, neighbours(hits, match), everywhere=True)
+    return triangles_over(hits, neighbours(hits, match), everywhere=True)
 
 
 def _smooth(values: np.ndarray, links: _Links) -> np.ndarray:

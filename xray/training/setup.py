@@ -18,7 +18,7 @@ from torch import nn
 from ..common.errors import InputError
 from ..config import Config, flatten, to_yaml
 from ..data.dataset import XRayDataset
-from ..models.build import make_codec, make_conditioner, make_dataset, make_model
+from ..models.build import make_codec, make_conditioner, make_model, open_dataset
 from ..models.conditioner import Conditioner, find_pretrained, load_unet
 from ..models.denoiser import Denoiser
 from ..models.stage import Stage, sample_diffusion, upsample
@@ -43,7 +43,7 @@ def make_trainer(config: Config) -> Trainer:
     acceleration.check_precision(train.precision)
     acceleration.allow_tf32(train.tf32)
     accelerator = make_accelerator(config)
-    dataset = make_dataset(config)
+    dataset = open_dataset(config)
     conditioner = make_conditioner(config)
     model = make_model(config)
     if config.model.init == "pretrained":
@@ -189,7 +189,7 @@ def with_first_stage(config: Config, dataset: XRayDataset) -> WithFirstStage:
 
 def validation_views(config: Config, dataset: XRayDataset) -> XRayDataset:
     """The test split; where the configuration keeps nothing for testing, the training's own views."""
-    return make_dataset(config, "test") if config.data.eval_fraction > 0 else dataset
+    return open_dataset(config, "test") if config.data.eval_fraction > 0 else dataset
 
 
 def sampler_of(stage: Stage) -> SampleFn:
