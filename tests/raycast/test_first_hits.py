@@ -1,4 +1,4 @@
-"""The first hits alone, what blocks a line, and which of two opposite faces at one depth comes first."""
+"""The first hits alone, what a light does not reach, and which of two opposite faces at one depth comes first."""
 
 from pathlib import Path
 
@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 import trimesh
 
+from xray.common.errors import InputError
+from xray.common.warp_setup import wp
 from xray.core.camera import Camera, look_at, sample_views
 from xray.mesh.load import load_mesh
 from xray.raycast.capture import capture
 from xray.raycast.caster import RayCaster
+from xray.raycast.light_grid import mark_hidden
 
 ROOT = Path(__file__).parents[2]
 MESHES = ROOT / "example/meshes"
@@ -53,29 +56,44 @@ def test_first_hits_are_those_of_the_whole_cast_to_the_bit(name):
             whole, first = caster.view(camera, 1), caster.first_hits(camera)
             assert np.array_equal(getattr(first, field), getattr(whole, field)), field
         assert np.array_equal(first.total, np.minimum(whole.total, 1))
-        # Between the pixels, on them, and beyond the picture.
-        column = np.concatenate([rng.uniform(-2, 98, 3000), rng.integers(0, 96, 500)])
-        row = np.concatenate([rng.uniform(-2, 66, 3000), rng.integers(0, 64, 500)])
-        directions = camera.rays_at(column, row) @ pose[:3, :3].T
-        whole, first = caster.crossings(camera.origin, directions, 1), caster.first_hits(camera, column, row)
+        # Around some pixels, those at the border of the picture too, and once more through their middles.
+        pixel = np.sort(rng.choice(96 * 64, 900, replace=False)).astype(np.int32)
+        offsets = np.concatenate([rng.integers(-4, 5, (3, 2)) / 8, [(0, 0)]])
+        found, _ = caster.nearest_around(caster.nearest(camera), camera, pixel, offsets)
+        directions = found.casting.directions.numpy()
+        row, column = (
+            place[:, None] + offset for place, offset in zip(divmod(pixel, 96), offsets.T[::-1], strict=True)
+        )
+        expected = camera.rays_at(column.reshape(-1), row.reshape(-1)) @ pose[:3, :3].T
+        assert np.abs(directions - expected).max() < 1e-15 * 4
+        whole, first = caster.crossings(camera.origin, directions, 1), found.crossings()
         assert len(first.ray) > 300
         for field in FIELDS:
             assert np.array_equal(getattr(first, field), getattr(whole, field)), field
 
 
 @pytest.mark.parametrize("name", ["cabin", "box", "sheets"])
-@pytest.mark.parametrize("origin", [(1.4, -2.0, 3.0), (0.1, 0.05, 0.02)], ids=["outside", "inside"])
-def test_a_line_is_blocked_where_the_first_crossing_is_nearer(name, origin):
-    caster = RayCaster(*shapes()[name])
+@pytest.mark.parametrize("origin", [(1.4, -2.0, 3.0), (-6.0, 0.7, -4.0)])
+def test_a_point_is_hidden_from_a_light_where_the_first_crossing_is_nearer(name, origin):
+    vertices, faces = shapes()[name]
+    vertices = vertices / max(1, np.abs(vertices).max())
+    caster = RayCaster(vertices, faces)
     origin, margin = np.array(origin), 2e-3
-    points = np.random.default_rng(2).uniform(-0.6, 0.6, (4000, 3))
+    rng = np.random.default_rng(2)
+    weights = rng.dirichlet((1, 1, 1), 2000)[..., None]
+    on_faces = (vertices[faces[rng.integers(0, len(faces), 2000)]] * weights).sum(1)
+    points = np.concatenate([rng.uniform(-0.6, 0.6, (4000, 3)), on_faces, 3 * on_faces])
     length = np.linalg.norm(points - origin, axis=1)
     first = caster.crossings(origin, (points - origin) / length[:, None], 1)
     expected = np.zeros(len(points), bool)
     expected[first.ray] = first.depth < length[first.ray] - margin
-    assert 400 < expected.sum() < 4000
-    assert np.array_equal(caster.blocked(origin, points, margin), expected)
-    assert caster.blocked(origin, points[:0], margin).shape == (0,)
+    assert 400 < expected.sum() < 6000
+    hidden = wp.zeros(len(points), dtype=wp.bool, device="cpu")
+    inputs = [caster.light(origin), wp.array(points, dtype=wp.vec3d, device="cpu"), margin, hidden]
+    wp.launch(mark_hidden, dim=len(points), inputs=inputs, device="cpu")
+    assert np.array_equal(hidden.numpy(), expected)
+    with pytest.raises(InputError, match="light at"):
+        caster.light((0.1, 0.05, 0.02))
 
 
 def doubled(vertices, faces, split):

@@ -35,5 +35,9 @@ _start()
 OPTIONS = {"enable_backward": False, "fuse_fp": False}
 """For `wp.set_module_options`: no gradients, and no fused multiply-adds, which differ between devices."""
 
+BLOCK = 256
+"""Items that a thread takes one after the other where it runs on the CPU, on which each start of a thread costs as much
+as the work on a small face."""
+
 KERNELS = threading.Lock()
 """Held while a thread launches Warp kernels: Warp does not promise that several threads may load and start them."""

@@ -74,6 +74,10 @@ class Mesh:
         self.materials, index = shared_materials(parts)
         self.material = _chosen(np.repeat(index.astype(np.int32), face_counts), keep)
 
+    def has(self, field: str) -> bool:
+        """Whether the file has a field of `FIELDS`."""
+        return self._has[field]
+
     def colors(self, face: np.ndarray, barycentric: np.ndarray, mode: str = "texture") -> np.ndarray:
         """Colour at points on the surface: texture x material factor x vertex colour x face colour.
 

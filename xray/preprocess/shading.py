@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from ..common import srgb
 from ..common.errors import InputError
 from ..common.warp_setup import OPTIONS, wp
 from ..core.camera import Camera
 from ..mesh.mesh import Mesh
-from ..raycast.caster import Crossings, RayCaster
+from ..raycast.appearance import UNKNOWN, Surface, level_of, sample_at, surface_of
+from ..raycast.caster import RayCaster
+from ..raycast.light_grid import LightGrid
+from ..raycast.nearest import Around, Nearest, face_of_first, side_of_first
+from ..raycast.ray_triangle import Casting
 
 wp.set_module_options(OPTIONS)
 
@@ -22,37 +25,27 @@ and a column for each, so that upright and level edges have as many steps as the
 EDGE_DEPTH, EDGE_COSINE, EDGE_COLOR = 0.02, 0.9, 0.06
 """Neighbours with a larger step in depth, angle between normals or colour have an edge between them."""
 
-_DEPTH, _COSINE = wp.constant(wp.float64(EDGE_DEPTH)), wp.constant(wp.float64(EDGE_COSINE))
-_COLOR = wp.constant(wp.float32(EDGE_COLOR))
-
-AMBIENT, SKY, SUN = 0.25, 0.6, 0.45
-"""Shares of light from everywhere, from above, and from the sun, on a surface that faces each."""
+_DEPTH, _COSINE = wp.constant(wp.float32(EDGE_DEPTH)), wp.constant(wp.float32(EDGE_COSINE))
+_STEP = wp.constant(int(EDGE_COLOR * 255))
 
 SUN_POSITION = 4 * np.array([0.36, -0.48, 0.8])
 """World; far enough from the unit box to act as parallel light, from one side, above."""
 
-UNKNOWN = -1
-"""Of the sun: it is not known yet whether anything hides it."""
-
-SHADOW_BIAS = 2e-3
-"""Objects this near to a surface do not shade it."""
+_surfaces: WeakKeyDictionary[Mesh, Surface] = WeakKeyDictionary()
+"""Of meshes that pictures were made of, so that the views of one share it."""
 
 
-@dataclass(frozen=True)
-class _Samples:
-    """First surfaces along rays, the M of N rays that meet one.
+@wp.struct
+class Canvas:
+    """The pixels of a picture, by their middle rays."""
 
-    Attributes:
-      ray: (M,) int32, ascending; depth: (M,) float64; normal: (M, 3) float64, turned to the viewer.
-      linear: (M, 3) float32, linear light that reaches the camera.
-      sun: (M,) int8, 1 where the sun is seen, 0 where something hides it, `UNKNOWN` where the surface looks away.
-    """
-
-    ray: np.ndarray
-    depth: np.ndarray
-    normal: np.ndarray
-    linear: np.ndarray
-    sun: np.ndarray
+    width: wp.int32
+    height: wp.int32
+    light: wp.array(dtype=wp.vec3)  # linear
+    depth: wp.array(dtype=wp.float32)  # 0 where there is no surface
+    normal: wp.array(dtype=wp.vec3)  # turned to the viewer
+    sun: wp.array(dtype=wp.int8)
+    rgba: wp.array2d(dtype=wp.uint8)  # (height * width, 4)
 
 
 def picture(mesh: Mesh, caster: RayCaster, camera: Camera, light: str = "studio") -> np.ndarray:
@@ -65,170 +58,151 @@ def picture(mesh: Mesh, caster: RayCaster, camera: Camera, light: str = "studio"
     surface colour, and every pixel is its middle ray alone, so that it can be compared with an X-Ray.
 
     Args:
-      caster: of the mesh's vertices and faces.
+      caster: of the mesh's vertices and faces, on the CPU.
     Returns:
       (H, W, 4) uint8, sRGB with straight alpha.
     """
     if light not in ("studio", "none"):
         raise InputError(f"light {light!r}: expected studio or none")
-    count = camera.height * camera.width
-    middle = _shade(mesh, caster, camera, camera.rays_world().reshape(-1, 3), caster.first_hits(camera), light)
-    color = np.zeros((count, 3), np.float32)
-    color[middle.ray] = middle.linear
-    hits = np.zeros(count, np.int64)
-    hits[middle.ray] = 1
-    rays = np.ones(count, np.int64)
-    if light != "none":
-        edge = np.flatnonzero(edges(middle, camera.width, camera.height))
-        sun = np.full(count, UNKNOWN, np.int8)
-        sun[middle.ray] = middle.sun
-        sun = _agreed(sun.reshape(camera.height, camera.width)).reshape(-1)[edge]
-        total, number = _around(mesh, caster, camera, edge, sun, light)
-        total, number = total + color[edge], number + hits[edge]
-        color[edge] = total / np.maximum(number, 1)[:, None]
-        hits[edge], rays[edge] = number, 1 + len(AROUND)
-    seen = np.flatnonzero(hits)
-    rgba = np.zeros((count, 4), np.uint8)
-    rgba[seen, :3] = np.rint(np.clip(srgb.from_linear(color[seen]), 0, 1) * 255).astype(np.uint8)
-    rgba[seen, 3] = np.rint(hits[seen] / rays[seen] * 255).astype(np.uint8)
-    return rgba.reshape(camera.height, camera.width, 4)
+    lit = int(light != "none")
+    if mesh not in _surfaces:
+        _surfaces[mesh] = surface_of(mesh)
+    look = _surfaces[mesh], caster.light(SUN_POSITION), lit
+    canvas = _canvas(camera)
+    first = caster.nearest(camera)
+    wp.launch(_draw, dim=camera.height, inputs=[first.casting, first.near, *look, canvas], device="cpu")
+    if lit:
+        edge = wp.zeros(len(canvas.light), dtype=wp.bool, device="cpu")
+        wp.launch(_mark_edges, dim=camera.height, inputs=[canvas, edge], device="cpu")
+        pixel = np.flatnonzero(edge.numpy()).astype(np.int32)
+        rays, around = caster.nearest_around(first, camera, pixel, AROUND)
+        inputs = [rays.casting, rays.near, *look, around, wp.array(pixel, dtype=wp.int32, device="cpu"), canvas]
+        wp.launch(_draw_edges, dim=len(pixel), inputs=inputs, device="cpu")
+    return canvas.rgba.numpy().reshape(camera.height, camera.width, 4)
 
 
-def _agreed(sun: np.ndarray) -> np.ndarray:
-    """(H, W) int8: whether the sun is seen in a pixel and the eight around it, `UNKNOWN` where they differ.
-
-    So that the further rays of a pixel at an edge ask only near the border of a shadow.
-    """
-    low, high = np.where(sun == UNKNOWN, 1, sun), np.where(sun == UNKNOWN, 0, sun)
-    for axis in (0, 1):
-        here, there = (slice(None),) * axis + (slice(None, -1),), (slice(None),) * axis + (slice(1, None),)
-        for values, take in ((low, np.minimum), (high, np.maximum)):
-            before = values.copy()
-            take(values[here], before[there], out=values[here])
-            take(values[there], before[here], out=values[there])
-    return np.where(low == high, low, UNKNOWN).astype(np.int8)
-
-
-def _around(
-    mesh: Mesh, caster: RayCaster, camera: Camera, pixel: np.ndarray, sun: np.ndarray, light: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Sum of linear colour (P, 3) and number of hits (P,) of the rays around the middles of P pixels.
-
-    Args:
-      sun: (P,) what is known of the sun in each pixel.
-    """
-    row, column = np.divmod(pixel, camera.width)
-    column, row = (column[:, None] + AROUND[:, 0]).reshape(-1), (row[:, None] + AROUND[:, 1]).reshape(-1)
-    directions = camera.rays_at(column, row) @ camera.world_from_camera[:3, :3].T
-    found = caster.first_hits(camera, column, row)
-    samples = _shade(mesh, caster, camera, directions, found, light, np.repeat(sun, len(AROUND)))
-    linear = np.zeros((len(directions), 3), np.float32)
-    linear[samples.ray] = samples.linear
-    hit = np.zeros(len(directions), np.int64)
-    hit[samples.ray] = 1
-    return linear.reshape(-1, len(AROUND), 3).sum(1), hit.reshape(-1, len(AROUND)).sum(1)
-
-
-def _shade(
-    mesh: Mesh,
-    caster: RayCaster,
-    camera: Camera,
-    directions: np.ndarray,
-    found: Crossings,
-    light: str,
-    sun: np.ndarray | None = None,
-) -> _Samples:
-    """What is seen along rays (N, 3), world, whose first hits are `found`; `sun` (N,) is what is known of it."""
-    directions = directions[found.ray]
-    smooth, flat = mesh.normals(found.face, found.barycentric, "vertex"), mesh.face_normals[found.face]
-    turn = np.where(_dot(flat, directions) > 0, -1.0, 1.0)[:, None]
-    smooth, flat = smooth * turn, flat * turn
-    linear = srgb.to_linear(mesh.colors(found.face, found.barycentric))
-    if light == "studio":
-        points = directions * found.depth[:, None]
-        points += camera.origin
-        known = np.full(len(points), UNKNOWN, np.int8) if sun is None else sun[found.ray]
-        brightness, known = studio(caster, points, smooth, flat, known)
-        linear *= brightness[:, None]
-    else:
-        known = np.full(len(linear), UNKNOWN, np.int8)
-    return _Samples(found.ray, found.depth, smooth, linear, known)
-
-
-def studio(
-    caster: RayCaster, points: np.ndarray, normals: np.ndarray, flat: np.ndarray, sun: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Light that arrives at points of the surface, (N,) float32, and (N,) int8 whether they see the sun.
-
-    Args:
-      points: (N, 3) world; normals: (N, 3) for shading; flat: (N, 3) of the faces; both turned to the viewer.
-      sun: (N,) int8, what is known of it, as in `_Samples`; where it is `UNKNOWN`, the line to the sun is tested.
-    """
-    to_sun = SUN_POSITION - points
-    to_sun /= np.sqrt(_dot(to_sun, to_sun))[:, None]
-    cosine = np.maximum(_dot(normals, to_sun), 0)
-    reached = (cosine > 0) & (_dot(flat, to_sun) > 0)
-    asked = np.flatnonzero(reached & (sun == UNKNOWN))
-    sun = np.where(reached, sun, UNKNOWN).astype(np.int8)
-    sun[asked] = ~caster.blocked(SUN_POSITION, points[asked], SHADOW_BIAS)
-    light = AMBIENT + SKY * (1 + normals[:, 2]) / 2 + SUN * cosine * (sun == 1)
-    return light.astype(np.float32), sun
-
-
-def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(N,) scalar products of (N, 3) vectors."""
-    return np.einsum("nk,nk->n", a, b)
-
-
-def edges(samples: _Samples, width: int, height: int) -> np.ndarray:
-    """(height * width,) bool, pixels on either side of an edge."""
-    place = np.full(width * height, -1, np.int32)
-    place[samples.ray] = np.arange(len(samples.ray), dtype=np.int32)
-    edge = wp.zeros(width * height, dtype=wp.bool, device="cpu")
-    arrays = [
-        wp.array(place, dtype=wp.int32, device="cpu"),
-        wp.array(samples.depth, dtype=wp.float64, device="cpu"),
-        wp.array(samples.normal, dtype=wp.vec3d, device="cpu"),
-        wp.array(srgb.from_linear(samples.linear), dtype=wp.vec3, device="cpu"),
-    ]
-    wp.launch(_mark_edges, dim=width * height, inputs=[width, height, *arrays, edge], device="cpu")
-    return edge.numpy()
+def _canvas(camera: Camera) -> Canvas:
+    canvas, count = Canvas(), camera.width * camera.height
+    canvas.width, canvas.height = camera.width, camera.height
+    canvas.light = wp.empty(count, dtype=wp.vec3, device="cpu")
+    canvas.depth = wp.zeros(count, dtype=wp.float32, device="cpu")
+    canvas.normal = wp.empty(count, dtype=wp.vec3, device="cpu")
+    canvas.sun = wp.full(count, wp.int8(-1), dtype=wp.int8, device="cpu")
+    canvas.rgba = wp.zeros((count, 4), dtype=wp.uint8, device="cpu")
+    return canvas
 
 
 @wp.func
-def _differ(
-    one: wp.int32,
-    two: wp.int32,
-    depth: wp.array(dtype=wp.float64),
-    normal: wp.array(dtype=wp.vec3d),
-    color: wp.array(dtype=wp.vec3),
-) -> bool:
-    """Whether an edge lies between two samples, of which -1 is none."""
-    if one < 0 or two < 0:
-        return one != two
-    if wp.abs(depth[one] - depth[two]) > _DEPTH or wp.dot(normal[one], normal[two]) < _COSINE:
-        return True
-    step = color[one] - color[two]
-    return wp.max(wp.max(wp.abs(step[0]), wp.abs(step[1])), wp.abs(step[2])) > _COLOR
+def write_pixel(surface: Surface, canvas: Canvas, pixel: wp.int32, light: wp.vec3, alpha: wp.uint8):
+    """Set a pixel to linear light."""
+    for channel in range(3):
+        canvas.rgba[pixel, channel] = level_of(surface, light[channel])
+    canvas.rgba[pixel, 3] = alpha
+
+
+@wp.func
+def draw_pixel(
+    casting: Casting, near: Nearest, surface: Surface, sun: LightGrid, lit: int, canvas: Canvas, ray: wp.int32
+):
+    """A pixel by its middle ray."""
+    if face_of_first(near, ray, side_of_first(near, ray)) < 0:
+        return
+    sample = sample_at(casting, near, surface, sun, lit, ray, UNKNOWN)
+    canvas.light[ray] = sample.light
+    canvas.depth[ray] = wp.float32(wp.min(near.depth[0, ray], near.depth[1, ray]))
+    canvas.normal[ray] = wp.vec3(sample.normal)
+    canvas.sun[ray] = sample.sun
+    write_pixel(surface, canvas, ray, sample.light, wp.uint8(255))
 
 
 @wp.kernel
-def _mark_edges(
-    width: int,
-    height: int,
-    place: wp.array(dtype=wp.int32),
-    depth: wp.array(dtype=wp.float64),
-    normal: wp.array(dtype=wp.vec3d),
-    color: wp.array(dtype=wp.vec3),
-    edge: wp.array(dtype=wp.bool),
+def _draw(casting: Casting, near: Nearest, surface: Surface, sun: LightGrid, lit: int, canvas: Canvas):
+    """The pixels of a row."""
+    row = wp.tid()
+    for pixel in range(row * canvas.width, (row + 1) * canvas.width):
+        draw_pixel(casting, near, surface, sun, lit, canvas, pixel)
+
+
+@wp.func
+def agreed_sun(canvas: Canvas, pixel: wp.int32) -> wp.int8:
+    """Whether the sun is seen in a pixel and the eight around it, `UNKNOWN` where they differ; so that the further rays
+    of a pixel at an edge ask only near the border of a shadow."""
+    lit = wp.bool(False)
+    dark = wp.bool(False)
+    column = pixel % canvas.width
+    row = pixel // canvas.width
+    for y in range(wp.max(row - 1, 0), wp.min(row + 2, canvas.height)):
+        for x in range(wp.max(column - 1, 0), wp.min(column + 2, canvas.width)):
+            sun = canvas.sun[y * canvas.width + x]
+            if sun == wp.int8(1):
+                lit = wp.bool(True)
+            if sun == wp.int8(0):
+                dark = wp.bool(True)
+    if lit == dark:
+        return UNKNOWN
+    if lit:
+        return wp.int8(1)
+    return wp.int8(0)
+
+
+@wp.kernel
+def _draw_edges(
+    casting: Casting,
+    near: Nearest,
+    surface: Surface,
+    sun: LightGrid,
+    lit: int,
+    around: Around,
+    pixels: wp.array(dtype=wp.int32),
+    canvas: Canvas,
 ):
-    """Mark a pixel, and its right and lower neighbour, where they differ; `place` is a pixel's sample."""
-    pixel = wp.tid()
-    if pixel % width + 1 < width:  # noqa: SIM102  a kernel evaluates both sides of an `and`
-        if _differ(place[pixel], place[pixel + 1], depth, normal, color):
-            edge[pixel] = True
-            edge[pixel + 1] = True
-    if pixel // width + 1 < height:  # noqa: SIM102
-        if _differ(place[pixel], place[pixel + width], depth, normal, color):
-            edge[pixel] = True
-            edge[pixel + width] = True
+    """A pixel by the mean of its middle ray and those around it."""
+    place = wp.tid()
+    pixel = pixels[place]
+    number = around.offset.shape[0]
+    light = wp.vec3()
+    hits = wp.int32(0)
+    if canvas.depth[pixel] > 0.0:
+        light = canvas.light[pixel]
+        hits = 1
+    known = agreed_sun(canvas, pixel)
+    for item in range(number):
+        ray = place * number + item
+        if face_of_first(near, ray, side_of_first(near, ray)) >= 0:
+            sample = sample_at(casting, near, surface, sun, lit, ray, known)
+            light += sample.light
+            hits += 1
+    if hits > 0:
+        alpha = wp.uint8(wp.rint(255.0 * float(hits) / float(1 + number)))
+        write_pixel(surface, canvas, pixel, light / float(hits), alpha)
+
+
+@wp.func
+def differ(canvas: Canvas, one: wp.int32, two: wp.int32) -> bool:
+    """Whether an edge lies between two pixels."""
+    here = canvas.depth[one]
+    there = canvas.depth[two]
+    if here == 0.0 or there == 0.0:
+        return here != there
+    if wp.abs(here - there) > _DEPTH or wp.dot(canvas.normal[one], canvas.normal[two]) < _COSINE:
+        return True
+    step = wp.int32(0)
+    for channel in range(3):
+        step = wp.max(step, wp.abs(int(canvas.rgba[one, channel]) - int(canvas.rgba[two, channel])))
+    return step > _STEP
+
+
+@wp.kernel
+def _mark_edges(canvas: Canvas, edge: wp.array(dtype=wp.bool)):
+    """Mark the pixels of a row, and their right and lower neighbours, where they differ."""
+    row = wp.tid()
+    for column in range(canvas.width):
+        pixel = row * canvas.width + column
+        if column + 1 < canvas.width:  # noqa: SIM102  a kernel evaluates both sides of an `and`
+            if differ(canvas, pixel, pixel + 1):
+                edge[pixel] = True
+                edge[pixel + 1] = True
+        if row + 1 < canvas.height:  # noqa: SIM102
+            if differ(canvas, pixel, pixel + canvas.width):
+                edge[pixel] = True
+                edge[pixel + canvas.width] = True

@@ -9,19 +9,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..common.errors import InputError
-from ..common.warp_setup import OPTIONS, wp
-from ..core.camera import Camera, look_at
-from .hit_lists import LIMIT, Found, choose_first, decide, record, scatter, sort_and_merge
-from .raster import RayGrid, count_cells, fill_cells, project, sweep, sweep_blocked, sweep_grid
+from ..common.warp_setup import BLOCK, OPTIONS, wp
+from ..core.camera import Camera
+from .hit_lists import LIMIT, Found, decide, record, scatter, sort_and_merge
+from .light_grid import LightGrid, light_grid
+from .nearest import Around, Nearest, aim, choose_first, decide_nearest, sweep_around, sweep_pixels
+from .raster import project, sweep
 from .ray_triangle import Casting, face_from
 
 wp.set_module_options(OPTIONS)
 
 CAPACITY = 1 << 20
 """Crossings for which room is made at first; it grows when a view has more."""
-
-GRID = 512
-"""Cells on each side into which `RayCaster.blocked` deals its lines out; it changes the time alone."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +59,30 @@ class Hits:
     barycentric: np.ndarray
 
 
+@dataclass(frozen=True)
+class FirstHits:
+    """The first hits of rays as kernels leave them: the rays, the places of the vertices in the picture, the hits."""
+
+    casting: Casting
+    pixel: wp.array
+    near: Nearest
+
+    def crossings(self) -> Crossings:
+        """As a list, sorted by ray."""
+        count, device = len(self.casting.directions), self.casting.directions.device
+        face = wp.empty(count, dtype=wp.int32, device=device)
+        depth = wp.empty(count, dtype=wp.float64, device=device)
+        barycentric = wp.empty(count, dtype=wp.vec3d, device=device)
+        inputs, outputs = [self.casting, self.near], [face, depth, barycentric]
+        wp.launch(choose_first, dim=count, inputs=inputs, outputs=outputs, device=device)
+        hit = face.numpy() >= 0
+        ray = np.flatnonzero(hit).astype(np.int32)
+        layer = np.zeros(len(ray), np.int32)
+        return Crossings(
+            hit.astype(np.int32), layer, ray, face.numpy()[ray], depth.numpy()[ray], barycentric.numpy()[ray]
+        )
+
+
 class RayCaster:
     """A triangle mesh that rays are cast at. Closed surfaces are crossed an even number of times by every ray.
 
@@ -83,9 +106,12 @@ class RayCaster:
         self._size = float(np.abs(vertices).max()) * 3**0.5
         self._vertices = wp.array(vertices, dtype=wp.vec3d, device=self._device)
         self._faces = wp.array(faces, dtype=wp.vec3i, device=self._device)
+        self._block = 1 if self._device.is_cuda else BLOCK
+        self._blocks = -(-len(faces) // self._block)
         self._capacity = CAPACITY
         self._reach = 0.0
         self._bvh = None
+        self._lights: dict[tuple[float, ...], LightGrid] = {}
 
     def cast(self, origin: np.ndarray, directions: np.ndarray, max_hits: int = 16) -> Hits:
         """All hits along rays from one point.
@@ -130,73 +156,69 @@ class RayCaster:
         pixel = self._projected(camera, casting)
 
         def sweep_faces(found: Found) -> None:
-            inputs = [pixel, casting, camera.width, camera.height, found]
-            wp.launch(sweep, dim=len(self._faces), inputs=inputs, device=self._device)
+            inputs = [pixel, casting, camera.width, camera.height, found, self._block]
+            wp.launch(sweep, dim=self._blocks, inputs=inputs, device=self._device)
 
         return self._sorted_hits(self._find(casting, sweep_faces), casting, max_hits)
 
-    def first_hits(self, camera: Camera, column: np.ndarray | None = None, row: np.ndarray | None = None) -> Crossings:
-        """The first hit of every ray of a camera, row by row, or of rays at pixel positions.
+    def first_hits(self, camera: Camera) -> Crossings:
+        """The first hit of every ray of a camera, row by row.
 
-        It is the hit that `crossings` gives for the same rays with `max_hits` 1, to the bit, several times faster.
-        `total` is 0 or 1: what lies behind is not counted.
-
-        Args:
-          column, row: (N,), see `Camera.rays_at`; positions beyond the picture are slow where there are many.
+        It is the hit that `view` gives with `max_hits` 1, to the bit, several times faster. `total` is 0 or 1: what
+        lies behind is not counted.
         """
         if self._device.is_cuda:  # the short way is for the CPU, where pictures are made
-            if column is None:
-                found = self.view(camera, 1)
-            else:
-                found = self.crossings(camera.origin, _directions(camera, column, row), 1)
+            found = self.view(camera, 1)
             return replace(found, total=np.minimum(found.total, 1))
-        casting = self._casting(camera.origin, _directions(camera, column, row))
-        inputs = [self._projected(camera, casting), casting]
-        if column is None:
-            inputs, kernel = [*inputs, camera.width, camera.height], sweep
-        else:
-            inputs, kernel = [*inputs, self._grid(camera.width, camera.height, column, row)], sweep_grid
+        return self.nearest(camera).crossings()
 
-        def sweep_faces(found: Found) -> None:
-            wp.launch(kernel, dim=len(self._faces), inputs=[*inputs, found], device=self._device)
+    def nearest(self, camera: Camera) -> FirstHits:
+        """As `first_hits`, left where kernels can take it up. On the CPU alone."""
+        casting = self._casting(camera.origin, camera.rays_world().reshape(-1, 3))
+        pixel = self._projected(camera, casting)
 
-        found, count = self._find(casting, sweep_faces, first_only=True), len(casting.directions)
-        face = wp.empty(count, dtype=wp.int32, device=self._device)
-        depth = wp.empty(count, dtype=wp.float64, device=self._device)
-        barycentric = wp.empty(count, dtype=wp.vec3d, device=self._device)
-        inputs = [casting, found]
-        wp.launch(choose_first, dim=count, inputs=inputs, outputs=[face, depth, barycentric], device=self._device)
-        hit = face.numpy() >= 0
-        ray = np.flatnonzero(hit).astype(np.int32)
-        layer = np.zeros(len(ray), np.int32)
-        return Crossings(
-            hit.astype(np.int32), layer, ray, face.numpy()[ray], depth.numpy()[ray], barycentric.numpy()[ray]
-        )
+        def sweep_faces(near: Nearest) -> None:
+            inputs = [pixel, casting, camera.width, camera.height, near, self._block]
+            wp.launch(sweep_pixels, dim=self._blocks, inputs=inputs, device=self._device)
 
-    def blocked(self, origin: np.ndarray, points: np.ndarray, margin: float) -> np.ndarray:
-        """(N,) bool, for which points (N, 3) a surface crosses the straight line from `origin`, (3,).
+        return FirstHits(casting, pixel, self._find_nearest(camera, casting, sweep_faces))
 
-        Surfaces nearer to the point than `margin` do not count, so that a point on a surface is not hidden by it.
-        A line exactly through an edge or a corner is blocked.
+    def nearest_around(
+        self, first: FirstHits, camera: Camera, pixel: np.ndarray, offsets: np.ndarray
+    ) -> tuple[FirstHits, Around]:
+        """The first hits of rays around some pixels of a camera.
+
+        Args:
+          first: of the same camera, by `nearest`.
+          pixel: (P,) int32, row * width + column, each once; offsets: (K, 2) column and row, within half a pixel.
         """
-        if not len(points):
-            return np.zeros(0, bool)
-        blocked = wp.zeros(len(points), dtype=wp.bool, device=self._device)
-        offsets = points - origin
-        length = np.sqrt(np.einsum("nk,nk->n", offsets, offsets))
-        directions = offsets / length[:, None]
-        seen = _camera_at(origin, offsets)
-        if seen is None:  # around the origin: no picture holds them all
-            found = self.crossings(origin, directions, max_hits=1)
-            near = found.depth < (length - margin)[found.ray]
-            return np.isin(np.arange(len(points)), found.ray[near])
-        camera, column, row = seen
-        casting = self._casting(camera.origin, directions)
-        limit = wp.array(length - margin, dtype=wp.float64, device=self._device)
-        grid = self._grid(camera.width, camera.height, column, row)
-        inputs = [self._projected(camera, casting), casting, grid, limit, blocked]
-        wp.launch(sweep_blocked, dim=len(self._faces), inputs=inputs, device=self._device)
-        return blocked.numpy()
+        around = Around()
+        around.width, around.height, around.farthest = camera.width, camera.height, float(np.abs(offsets).max())
+        place = np.full(camera.width * camera.height, -1, np.int32)
+        place[pixel] = np.arange(len(pixel), dtype=np.int32)
+        around.place = wp.array(place, dtype=wp.int32, device=self._device)
+        around.offset = wp.array(offsets.astype(np.float32), dtype=wp.vec2, device=self._device)
+        casting = self._casting(camera.origin, np.empty((len(pixel) * len(offsets), 3)))
+        pixels = wp.array(pixel, dtype=wp.int32, device=self._device)
+        pose = wp.mat33d(camera.world_from_camera[:3, :3])
+        inputs = [pixels, around, pose, math.tan(camera.fov_rad / 2), casting.directions]
+        wp.launch(aim, dim=len(pixel), inputs=inputs, device=self._device)
+
+        def sweep_faces(near: Nearest) -> None:
+            inputs = [first.pixel, casting, around, near, self._block]
+            wp.launch(sweep_around, dim=self._blocks, inputs=inputs, device=self._device)
+
+        return FirstHits(casting, first.pixel, self._find_nearest(camera, casting, sweep_faces)), around
+
+    def light(self, position: np.ndarray) -> LightGrid:
+        """What a light at a position (3,), away from the mesh, reaches; made once. On the CPU alone."""
+        key = tuple(map(float, position))
+        if key not in self._lights:
+            grid = light_grid(self._casting(position, np.empty((0, 3))))
+            if grid is None:
+                raise InputError(f"light at {key}: expected outside of the ball around the mesh")
+            self._lights[key] = grid
+        return self._lights[key]
 
     def _projected(self, camera: Camera, casting: Casting):
         """Place of every vertex in a camera's picture, see `raster.project`."""
@@ -207,27 +229,13 @@ class RayCaster:
         wp.launch(project, dim=len(self._vertices), inputs=inputs, device=self._device)
         return pixel
 
-    def _grid(self, width: int, height: int, column: np.ndarray, row: np.ndarray) -> RayGrid:
-        """Rays at pixel positions, dealt out into the pixels of a picture."""
-        grid = RayGrid()
-        grid.width, grid.height = width, height
-        position = np.stack([column, row], axis=1).astype(np.float32)
-        grid.position = wp.array(position, dtype=wp.vec2, device=self._device)
-        grid.start = wp.zeros(width * height + 1, dtype=wp.int32, device=self._device)
-        grid.order = wp.empty(len(position), dtype=wp.int32, device=self._device)
-        wp.launch(count_cells, dim=len(position), inputs=[grid], device=self._device)
-        start = np.cumsum(grid.start.numpy(), dtype=np.int32)
-        grid.start = wp.array(start, dtype=wp.int32, device=self._device)
-        cursor = wp.array(start, dtype=wp.int32, device=self._device, copy=True)
-        wp.launch(fill_cells, dim=len(position), inputs=[grid, cursor], device=self._device)
-        return grid
-
     def _casting(self, origin: np.ndarray, directions: np.ndarray) -> Casting:
         """The mesh and rays as kernels take them."""
         casting = Casting()
         casting.vertices, casting.faces = self._vertices, self._faces
         casting.origin = wp.vec3d(*origin)
-        casting.directions = wp.array(directions, dtype=wp.vec3d, device=self._device)
+        directions = np.ascontiguousarray(directions)
+        casting.directions = wp.array(directions, dtype=wp.vec3d, device=self._device, copy=False)
         # Above the rounding error, 6 u |a| |b| with |a| and |b| below the mesh's size and the distance.
         casting.tolerance = 4e-15 * (self._size + float(np.linalg.norm(origin))) ** 2
         return casting
@@ -244,10 +252,10 @@ class RayCaster:
         upper = wp.array((upper + pad).astype(np.float32), dtype=wp.vec3, device=self._device)
         self._bvh = wp.Bvh(lower, upper)
 
-    def _find(self, casting: Casting, launch: Callable[[Found], None], first_only: bool = False) -> Found:
+    def _find(self, casting: Casting, launch: Callable[[Found], None]) -> Found:
         """The crossings that a launch records, launched again with more room where it was short."""
         while True:
-            found = self._room(len(casting.directions), first_only)
+            found = self._room(len(casting.directions))
             launch(found)
             doubts = int(found.doubts.numpy()[0])
             if 0 < doubts <= self._capacity:
@@ -259,7 +267,7 @@ class RayCaster:
                 return found
             self._capacity = min(asked + asked // 4, LIMIT)
 
-    def _room(self, rays: int, first_only: bool) -> Found:
+    def _room(self, rays: int) -> Found:
         def made(size: int, dtype=wp.int32):
             return wp.empty(size, dtype=dtype, device=self._device)
 
@@ -270,11 +278,28 @@ class RayCaster:
         found.ray, found.face, found.depth = (made(self._capacity, kind) for kind in (wp.int32, wp.int32, wp.float64))
         found.doubtful_ray, found.doubtful_face = made(self._capacity), made(self._capacity)
         found.capacity = self._capacity
-        found.first_only = int(first_only)
-        kept = (2, rays if first_only else 0)
-        found.nearest = wp.full(kept, wp.inf, dtype=wp.float64, device=self._device)
-        found.nearest_face = wp.full(kept, -1, dtype=wp.int32, device=self._device)
         return found
+
+    def _find_nearest(self, camera: Camera, casting: Casting, launch: Callable[[Nearest], None]) -> Nearest:
+        """What a launch keeps, launched again where there was no room for all doubts."""
+        rays, room = len(casting.directions), CAPACITY
+        while True:
+            near = Nearest()
+            near.depth = wp.full((2, rays), wp.inf, dtype=wp.float64, device=self._device)
+            near.face = wp.full((2, rays), -1, dtype=wp.int32, device=self._device)
+            near.reach = wp.full(rays, wp.inf, dtype=wp.float32, device=self._device)
+            near.axis = wp.vec3d(*-camera.world_from_camera[:3, 2])
+            near.doubts = wp.zeros(1, dtype=wp.int32, device=self._device)
+            near.doubtful_ray = wp.empty(room, dtype=wp.int32, device=self._device)
+            near.doubtful_face = wp.empty(room, dtype=wp.int32, device=self._device)
+            launch(near)
+            doubts = int(near.doubts.numpy()[0])
+            if doubts > LIMIT:
+                raise InputError(f"more than {LIMIT} crossings of rays and faces in one picture")
+            if doubts <= room:
+                wp.launch(decide_nearest, dim=doubts, inputs=[casting, near], device=self._device)
+                return near
+            room = doubts
 
     def _sorted_hits(self, found: Found, casting: Casting, max_hits: int) -> Crossings:
         """The first `max_hits` crossings of each ray, equal ones merged: layer by layer, in each by the ray."""
@@ -324,33 +349,6 @@ def _checked(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.nd
     if not np.isfinite(vertices).all():
         raise InputError("mesh with vertices that are not finite")
     return vertices, np.ascontiguousarray(faces, np.int32)
-
-
-def _directions(camera: Camera, column: np.ndarray | None, row: np.ndarray | None) -> np.ndarray:
-    """(N, 3) float64 unit directions, world, of a camera's rays at pixel positions, by default of all its pixels."""
-    if column is None:
-        return camera.rays_world().reshape(-1, 3)
-    return camera.rays_at(column, row) @ camera.world_from_camera[:3, :3].T
-
-
-def _camera_at(origin: np.ndarray, offsets: np.ndarray) -> tuple[Camera, np.ndarray, np.ndarray] | None:
-    """A camera at a point that sees points `offsets` (N, 3) away, and column and row (N,) of each; None where they do
-    not fit into one picture."""
-    pose = look_at(origin, origin + (offsets.min(0) + offsets.max(0)) / 2)
-    x, y, ahead = pose[:3, :3].T @ offsets.T * np.array([[1.0], [1.0], [-1.0]])
-    if not (ahead > 0).all():
-        return None
-    x /= ahead
-    y /= ahead
-    tangent = max(x.max(), -x.min(), y.max(), -y.min(), 1e-6)
-    if tangent > 10:
-        return None
-    camera = Camera(GRID, GRID, 2 * math.atan(tangent), pose)
-    x *= camera.focal_px
-    x += GRID / 2
-    y *= -camera.focal_px
-    y += GRID / 2
-    return camera, x, y
 
 
 def _device(name: str):

@@ -39,8 +39,7 @@ class Found:
     """Crossings in the order of discovery; `count` of them were met, the first `capacity` are stored.
 
     A face index is stored as it is where the face looks at the ray's start, else as ~index. What float64 cannot
-    decide is put aside as pairs of ray and face, for `decide`. With `first_only` nothing is listed; of every ray the
-    nearest crossing from each side is kept, without atomic operations: on the CPU alone, where threads run in turn.
+    decide is put aside as pairs of ray and face, for `decide`.
     """
 
     count: wp.array(dtype=wp.int32)  # (1,)
@@ -52,9 +51,6 @@ class Found:
     doubtful_ray: wp.array(dtype=wp.int32)
     doubtful_face: wp.array(dtype=wp.int32)
     capacity: wp.int32
-    first_only: wp.int32
-    nearest: wp.array2d(dtype=wp.float64)  # (2, N) depth of the nearest from the front, from the back
-    nearest_face: wp.array2d(dtype=wp.int32)
 
 
 @wp.func
@@ -62,15 +58,6 @@ def store(found: Found, ray: wp.int32, d: wp.vec3d, face: Face, sign: wp.int32):
     """Add the crossing of a ray with a face, if it is ahead of the ray's start."""
     depth = distance(d, face, barycentric_weights(d, face, sign))
     if depth > wp.float64(0.0) and found.count[0] <= _LIMIT:
-        if found.first_only == 1:
-            kind = wp.int32(0)
-            if sign == BACK:
-                kind = 1
-            nearest = found.nearest[kind, ray]
-            if depth < nearest or (depth == nearest and face.index < found.nearest_face[kind, ray]):
-                found.nearest[kind, ray] = depth
-                found.nearest_face[kind, ray] = face.index
-            return
         slot = wp.atomic_add(found.count, 0, 1)
         if slot < found.capacity:
             wp.atomic_add(found.per_ray, ray, 1)
@@ -229,26 +216,3 @@ def sort_and_merge(
         hit = face_from(casting, index_of(face[item]))
         barycentric[item] = barycentric_weights(casting.directions[ray], hit, side_of(face[item]))
         face[item] = hit.index
-
-
-@wp.kernel
-def choose_first(
-    casting: Casting,
-    found: Found,
-    face: wp.array(dtype=wp.int32),
-    depth: wp.array(dtype=wp.float64),
-    barycentric: wp.array(dtype=wp.vec3d),
-):
-    """Per ray: the first of the hits that `sort_and_merge` would give; -1 as its face where there is none."""
-    ray = wp.tid()
-    front = found.nearest[0, ray]
-    back = found.nearest[1, ray]
-    depth[ray] = wp.min(front, back)
-    side = FRONT
-    face[ray] = found.nearest_face[0, ray]
-    if back < front and front - back >= SAME_DEPTH:
-        side = BACK
-        face[ray] = found.nearest_face[1, ray]
-    if face[ray] >= 0:
-        hit = face_from(casting, face[ray])
-        barycentric[ray] = barycentric_weights(casting.directions[ray], hit, side)

@@ -1,21 +1,22 @@
 """The faces that the rays of a pinhole camera may cross, by projection: Warp kernels.
 
 Rays of one picture start at one point and lie on a grid, so a face can only be crossed by the rays in the box of
-its projection. Going through the faces, and not through the rays, needs no tree and visits no box in vain. Rays from
-one point that do not lie on a grid are dealt out into its cells first (`RayGrid`), after Johnson et al., "The
-Irregular Z-Buffer", ACM Transactions on Graphics 24(4), 2005.
+its projection. Going through the faces, and not through the rays, needs no tree and visits no box in vain.
 """
 
 from __future__ import annotations
 
 from ..common.warp_setup import OPTIONS, wp
 from .hit_lists import Found, record
-from .ray_triangle import DOUBT, FRONT, MISS, Casting, Face, barycentric_weights, distance, face_from, side
+from .ray_triangle import Casting, face_from
 
 wp.set_module_options(OPTIONS)
 
 MARGIN_PX = wp.constant(wp.float32(1e-3))
 """Added around a projection: far above the rounding of a float32 pixel position below 2^13."""
+
+LARGEST_PX = wp.constant(wp.float32(2**13))
+"""Farther from a place, corners of a projection do not tell on which side of their edge it lies."""
 
 
 @wp.kernel
@@ -65,13 +66,17 @@ def projection_of(pixel: wp.array(dtype=wp.vec3), corner: wp.vec3i) -> Projectio
 @wp.func
 def first_pixel(low: wp.float32, size: int) -> int:
     """Lowest whole number that is at least `low`, within 0..size."""
-    return int(wp.clamp(wp.ceil(low - MARGIN_PX), 0.0, float(size)))
+    place = wp.clamp(low - MARGIN_PX, 0.0, float(size))
+    whole = int(place)  # towards 0; a call of ceil takes far longer
+    if float(whole) < place:
+        whole += 1
+    return whole
 
 
 @wp.func
 def last_pixel(high: wp.float32, size: int) -> int:
-    """Highest whole number that is at most `high`, within -1..size - 1."""
-    return int(wp.clamp(wp.floor(high + MARGIN_PX), -1.0, float(size - 1)))
+    """Highest whole number that is at most `high`, within -1..size - 1; one more where `high` rounds to it."""
+    return int(wp.clamp(high + MARGIN_PX, -1.0, float(size - 1)) + 1.0) - 1
 
 
 @wp.func
@@ -94,16 +99,11 @@ def box_of(seen: Projection, width: int, height: int) -> wp.vec4i:
     return wp.vec4i(0, width - 1, 0, height - 1)
 
 
-@wp.kernel
-def sweep(
-    pixel: wp.array(dtype=wp.vec3),
-    casting: Casting,
-    width: int,
-    height: int,
-    found: Found,
+@wp.func
+def sweep_face(
+    pixel: wp.array(dtype=wp.vec3), casting: Casting, width: int, height: int, found: Found, index: wp.int32
 ):
     """Test a face against the rays in the box of its projection, or against all where it meets the camera's plane."""
-    index = wp.tid()
     box = box_of(projection_of(pixel, casting.faces[index]), width, height)
     if box[0] > box[1] or box[2] > box[3]:
         return
@@ -113,42 +113,12 @@ def sweep(
             record(found, casting, row * width + column, face)
 
 
-@wp.struct
-class RayGrid:
-    """Rays from one point by the pixel of a camera that each passes nearest to.
-
-    The rays of the cell (column i, row j) are `order[start[k]]` to `order[start[k + 1] - 1]` with k = j width + i.
-    Rays beyond the picture stand in its outermost cells.
-    """
-
-    width: wp.int32
-    height: wp.int32
-    position: wp.array(dtype=wp.vec2)  # (N,) column and row, not rounded
-    start: wp.array(dtype=wp.int32)  # (width * height + 1,)
-    order: wp.array(dtype=wp.int32)  # (N,)
-
-
-@wp.func
-def cell_at(position: wp.float32, size: wp.int32) -> wp.int32:
-    """The cell of a column or row."""
-    return int(wp.clamp(wp.floor(position + 0.5), 0.0, float(size - 1)))
-
-
 @wp.kernel
-def count_cells(grid: RayGrid):
-    """Add every ray to its cell's number, which stands one place behind the cell's own."""
-    position = grid.position[wp.tid()]
-    cell = cell_at(position[1], grid.height) * grid.width + cell_at(position[0], grid.width)
-    wp.atomic_add(grid.start, cell + 1, 1)
-
-
-@wp.kernel
-def fill_cells(grid: RayGrid, cursor: wp.array(dtype=wp.int32)):
-    """Put every ray into `order`; `cursor` holds where each cell begins, and ends behind it."""
-    ray = wp.tid()
-    position = grid.position[ray]
-    cell = cell_at(position[1], grid.height) * grid.width + cell_at(position[0], grid.width)
-    grid.order[wp.atomic_add(cursor, cell, 1)] = ray
+def sweep(pixel: wp.array(dtype=wp.vec3), casting: Casting, width: int, height: int, found: Found, block: int):
+    """Test faces against the rays in the boxes of their projections."""
+    begin = wp.tid() * block
+    for index in range(begin, wp.min(begin + block, casting.faces.shape[0])):
+        sweep_face(pixel, casting, width, height, found, index)
 
 
 @wp.func
@@ -213,80 +183,17 @@ def span_of(seen: Projection, bounds: wp.vec4, low: wp.float32, high: wp.float32
 
 
 @wp.func
-def has_rays(grid: RayGrid, bounds: wp.vec4) -> bool:
-    """Whether any ray passes through the box of a projection; answered for small boxes only, true for others."""
-    if bounds[1] - bounds[0] > 2.0 or bounds[3] - bounds[2] > 2.0:
-        return True
-    first = cell_at(bounds[0], grid.width)
-    last = cell_at(bounds[1], grid.width)
-    for row in range(cell_at(bounds[2], grid.height), cell_at(bounds[3], grid.height) + 1):
-        for slot in range(grid.start[row * grid.width + first], grid.start[row * grid.width + last + 1]):
-            if is_within(grid.position[grid.order[slot]], bounds):
-                return True
-    return False
-
-
-@wp.func
-def slots_of(grid: RayGrid, seen: Projection, bounds: wp.vec4, row: int) -> wp.vec2i:
-    """The first place in `grid.order`, and the place behind the last, of the rays in the cells of one row that the
-    projection of a face with these `bounds` may hold."""
-    span = wp.vec2(bounds[0], bounds[1])
-    if row > 0 and row < grid.height - 1 and bounds[3] - bounds[2] > 2.0:
-        span = span_of(seen, bounds, float(row) - 0.5, float(row) + 0.5)
-    first = row * grid.width + cell_at(span[0], grid.width)
-    last = row * grid.width + cell_at(span[1], grid.width)
-    # The cells of a row stand one behind the other.
-    return wp.vec2i(grid.start[first], grid.start[last + 1])
-
-
-@wp.kernel
-def sweep_grid(pixel: wp.array(dtype=wp.vec3), casting: Casting, grid: RayGrid, found: Found):
-    """As `sweep`, for rays between the pixels."""
-    index = wp.tid()
-    seen = projection_of(pixel, casting.faces[index])
-    bounds = bounds_of(seen)
-    if bounds[0] > bounds[1] or not has_rays(grid, bounds):
-        return
-    face = face_from(casting, index)
-    for row in range(cell_at(bounds[2], grid.height), cell_at(bounds[3], grid.height) + 1):
-        slots = slots_of(grid, seen, bounds, row)
-        for slot in range(slots[0], slots[1]):
-            ray = grid.order[slot]
-            if is_within(grid.position[ray], bounds):
-                record(found, casting, ray, face)
-
-
-@wp.kernel
-def sweep_blocked(
-    pixel: wp.array(dtype=wp.vec3),
-    casting: Casting,
-    grid: RayGrid,
-    limit: wp.array(dtype=wp.float64),
-    blocked: wp.array(dtype=wp.bool),
-):
-    """Mark the rays that cross a face nearer than their limit. A ray in doubt, one through an edge, is blocked."""
-    index = wp.tid()
-    seen = projection_of(pixel, casting.faces[index])
-    bounds = bounds_of(seen)
-    if bounds[0] > bounds[1] or not has_rays(grid, bounds):
-        return
-    # No crossing is nearer than the nearest corner is along the camera's axis, less the rounding of float32.
-    ahead = wp.float64(0.9999 * wp.min(seen.a[2], wp.min(seen.b[2], seen.c[2])))
-    face = Face()
-    ready = wp.bool(False)
-    for row in range(cell_at(bounds[2], grid.height), cell_at(bounds[3], grid.height) + 1):
-        slots = slots_of(grid, seen, bounds, row)
-        for slot in range(slots[0], slots[1]):
-            ray = grid.order[slot]
-            if not blocked[ray] and ahead < limit[ray] and is_within(grid.position[ray], bounds):
-                if not ready:  # the face that a point is on, and those behind it, need no test
-                    face = face_from(casting, index)
-                    ready = True
-                d = casting.directions[ray]
-                sign = side(d, face, casting.tolerance)
-                if sign == DOUBT:
-                    sign = FRONT
-                if sign != MISS:
-                    depth = distance(d, face, barycentric_weights(d, face, sign))
-                    if depth > wp.float64(0.0) and depth < limit[ray]:
-                        blocked[ray] = True
+def passes_by(seen: Projection, position: wp.vec2) -> bool:
+    """Whether a place is surely outside of the projection of a face; for large projections never, since their float32
+    positions do not tell."""
+    one = wp.vec2(seen.a[0], seen.a[1]) - position
+    two = wp.vec2(seen.b[0], seen.b[1]) - position
+    three = wp.vec2(seen.c[0], seen.c[1]) - position
+    size = wp.abs(one[0]) + wp.abs(one[1]) + wp.abs(two[0]) + wp.abs(two[1]) + wp.abs(three[0]) + wp.abs(three[1])
+    if wp.min(seen.a[2], wp.min(seen.b[2], seen.c[2])) <= 0.0 or size > LARGEST_PX:
+        return False
+    first = one[0] * two[1] - one[1] * two[0]
+    second = two[0] * three[1] - two[1] * three[0]
+    third = three[0] * one[1] - three[1] * one[0]
+    doubt = 2.0 * MARGIN_PX * size
+    return wp.min(first, wp.min(second, third)) < -doubt and wp.max(first, wp.max(second, third)) > doubt
