@@ -6,25 +6,29 @@ First 8 pictures of 512 x 512 and 8 X-Rays of 256 x 256 rays from the mesh's fil
 them. The plain way (`plain_xray.py`) reads the file by trimesh, makes a picture with one Embree ray a pixel and without
 shadows, and X-Rays by Embree. The limit reads the file's bytes, casts the rays of pictures (one a pixel) and of X-Rays
 once, and deflates what is written once. Then loading from each format beside trimesh, and the X-Rays alone. Every ratio
-is of measurements of one run, on one core.
+is of measurements of one run, on one core. Before all this a mesh with a large texture, and one of millions of faces,
+with the memory that they take.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import resource
 import statistics
 import sys
 import tempfile
 import time
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import plain_xray
 import trimesh
-from made_mesh import write_shells
+from made_mesh import write_instances, write_shells, write_textured_obj
 from PIL import Image
 
 from xray.common import cli
@@ -35,7 +39,7 @@ from xray.core.storage import save_sparse
 from xray.mesh.load import load_mesh
 from xray.mesh.mesh import Mesh
 from xray.preprocess.dataset_run import DatasetJob
-from xray.preprocess.render_object import COMPRESSION, Rendered, RenderSettings, RenderTask
+from xray.preprocess.render_object import COMPRESSION, Rendered, RenderSettings, RenderTask, render_object
 from xray.preprocess.shading import picture
 from xray.preprocess.xray_object import ObjectJob, XRaySettings
 from xray.raycast.capture import capture_sparse
@@ -253,6 +257,42 @@ def memory(faces: list[int], folder: Path) -> None:
         say(f"  {count} faces", *(f"{counts.peak_mib:.0f}" for counts in counted))
 
 
+def large(folder: Path) -> None:
+    """Two large files, pictures and X-Rays each in a process of its own, from the file to files."""
+    textured, instances = folder / "textured.obj", folder / "instances.glb"
+    say("large files", "faces", "CPU s", "peak MiB")
+    for path, count, views in (
+        (textured, write_textured_obj(textured, 1_000_000, 4096), 3),
+        (instances, write_instances(instances, 7_660_000, 100), 2),
+    ):
+        for kind in ("pictures", "X-Rays"):
+            with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+                seconds, peak = pool.submit(large_object, kind, path, views, folder / "large").result()
+            say(f"  {path.name}, {kind} of {views} views", count, seconds, f"{peak:.0f}")
+
+
+def large_object(kind: str, path: Path, views: int, target: Path) -> tuple[float, float]:
+    """CPU seconds and peak memory in MiB of one object's pictures, or of its X-Rays where its pictures are there."""
+    small = target / "small.glb"
+    target.mkdir(exist_ok=True)
+    write_shells(small, 100)
+    job = ObjectJob(XRaySettings(), target / "images", target / "xrays", overwrite=True)
+    for uid, file in (("small", small), (path.stem, path)):  # the first loads the kernels
+        task = RenderTask(uid, file, target / "images" / uid, RenderSettings(views, image_size=PIXELS), True)
+        if uid == "small" or kind == "pictures":
+            seconds = cpu_seconds(render_object, task)
+        if uid == "small" or kind == "X-Rays":
+            seconds = cpu_seconds(job, (uid, file))
+    return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def cpu_seconds(action: Callable, item: object) -> float:
+    """Of one call."""
+    began = time.process_time()
+    action(item)
+    return time.process_time() - began
+
+
 @cli.entry
 def main(arguments: list[str] | None = None) -> int:
     """Print the tables."""
@@ -266,11 +306,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--formats", type=int, default=1_300_000, help="faces of the mesh that is loaded; 0 leaves it out"
     )
-    parser.add_argument("--only", choices=("whole", "all"), default="all", help="whole: the first blocks alone")
+    parser.add_argument("--only", choices=("whole", "large", "all"), default="all", help="some of the blocks")
     flags = parser.parse_args(arguments)
     global now
     now = CLOCKS[flags.clock]
     with tempfile.TemporaryDirectory() as folder:
+        if flags.only != "whole":
+            large(Path(folder))
+        if flags.only == "large":
+            return cli.OK
         for faces in flags.faces:
             path = Path(folder) / f"shells_{faces}.glb"
             write_shells(path, faces)

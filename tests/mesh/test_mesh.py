@@ -117,7 +117,7 @@ def test_the_longest_side_is_one_and_the_centre_is_the_origin():
     mesh = mesh_of(Part(stray, np.array(BOX.faces)))
     assert np.allclose([mesh.vertices.min(0), mesh.vertices.max(0)], [[-0.5, -0.125, -0.25], [0.5, 0.125, 0.25]])
     assert mesh.vertices.dtype == mesh.face_normals.dtype == np.float64
-    assert mesh.faces.dtype == np.int64
+    assert mesh.faces.dtype == np.int32
 
 
 def test_degenerate_faces_go_and_their_neighbours_keep_their_colours():

@@ -65,7 +65,7 @@ def read_stl(path: Path) -> list[Part]:
 def _stl_part(path: Path, vertices: np.ndarray) -> Part:
     if not len(vertices):
         raise InputError(f"{path}: no triangles (expected an .stl as long as it says, or solid ... endsolid)")
-    return Part(vertices, np.arange(len(vertices)).reshape(-1, 3))
+    return Part(vertices, np.arange(len(vertices), dtype=np.int32).reshape(-1, 3))
 
 
 def _a_word_a_line(text: bytes) -> bytes:

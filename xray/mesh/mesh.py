@@ -32,7 +32,7 @@ class Mesh:
 
     Attributes:
       vertices: (V, 3) float64, world.
-      faces: (F, 3) int64, counter-clockwise seen from outside; degenerate ones are removed.
+      faces: (F, 3) int32, counter-clockwise seen from outside; degenerate ones are removed.
       face_normals: (F, 3) float64, unit, by the winding.
       vertex_normals: (V, 3) float64, unit; 0 where the file has none.
       uv: (V, 2) float64; 0 where the file has none.
@@ -48,7 +48,7 @@ class Mesh:
             raise InputError(f"{name}: no triangles")
         counts, face_counts = ([len(getattr(part, rows)) for part in parts] for rows in ("vertices", "faces"))
         columns = _joined_columns([_turned(part.vertices, rotation) for part in parts])
-        faces = _joined_faces(parts, counts)
+        faces = _joined_faces(parts, counts, name)
         keep = _is_proper(columns, faces)
         if not keep.any():
             raise InputError(f"{name}: no triangles, every face is degenerate")
@@ -57,7 +57,7 @@ class Mesh:
         used = np.zeros(columns.shape[1], bool)
         used[faces] = True
         used = None if used.all() else used
-        self.faces = faces if used is None else (np.cumsum(used) - 1)[faces]
+        self.faces = faces if used is None else (np.cumsum(used, dtype=np.int32) - 1)[faces]
         columns = columns if used is None else columns[:, used]
         self.vertices = _fit_unit_box(columns)
         self.face_normals, self._double_areas = _normals(columns, self.faces)
@@ -180,12 +180,17 @@ def _joined_columns(columns: list[np.ndarray]) -> np.ndarray:
     return columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
 
 
-def _joined_faces(parts: Sequence[Part], counts: Sequence[int]) -> np.ndarray:
-    """(F, 3) int64 of all parts in a row; `counts` are their vertices."""
+def _joined_faces(parts: Sequence[Part], counts: Sequence[int], name: str) -> np.ndarray:
+    """(F, 3) int32 of all parts in a row; `counts` are their vertices."""
+    if sum(counts) > np.iinfo(np.int32).max:
+        raise InputError(f"{name}: {sum(counts)} vertices, expected at most {np.iinfo(np.int32).max}")
     if len(parts) == 1:
-        return np.asarray(parts[0].faces, np.int64)
-    first = np.cumsum(counts) - counts
-    return np.concatenate([part.faces + start for part, start in zip(parts, first, strict=True)])
+        return np.ascontiguousarray(parts[0].faces, np.int32)
+    faces, begin = np.empty((sum(len(part.faces) for part in parts), 3), np.int32), 0
+    for part, first in zip(parts, np.cumsum(counts) - counts, strict=True):
+        np.add(part.faces, first, out=faces[begin : begin + len(part.faces)], casting="unsafe")
+        begin += len(part.faces)
+    return faces
 
 
 def _chosen(rows: np.ndarray, chosen: np.ndarray | None) -> np.ndarray:

@@ -46,7 +46,7 @@ class Part:
 
     Attributes:
       vertices: (V, 3) float64, or float32 as the file has them, in the axes of the file, node transforms applied.
-      faces: (F, 3) int64, counter-clockwise seen from outside.
+      faces: (F, 3) of whole numbers, counter-clockwise seen from outside.
       material: or None.
       uv: (V, 2) float64, see `Texture`.
       normals: (V, 3) float64, of any length.

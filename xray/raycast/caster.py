@@ -104,8 +104,8 @@ class RayCaster:
         vertices, faces = _checked(vertices, faces)
         self._device = _device(device)
         self._size = float(np.abs(vertices).max()) * 3**0.5
-        self._vertices = wp.array(vertices, dtype=wp.vec3d, device=self._device)
-        self._faces = wp.array(faces, dtype=wp.vec3i, device=self._device)
+        self._vertices = wp.array(vertices, dtype=wp.vec3d, device=self._device, copy=False)
+        self._faces = wp.array(faces, dtype=wp.vec3i, device=self._device, copy=False)
         self._block = 1 if self._device.is_cuda else BLOCK
         self._blocks = -(-len(faces) // self._block)
         self._capacity = CAPACITY

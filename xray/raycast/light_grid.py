@@ -218,9 +218,7 @@ def light_grid(casting: Casting) -> LightGrid | None:
         return None
     faces = len(casting.faces)
     blocks = -(-faces // BLOCK)
-    size = min(
-        max(SMALLEST, 1 << round((math.log2(faces) - float(__import__("os").environ.get("LG", "1"))) / 2)), LARGEST
-    )
+    size = min(max(SMALLEST, 1 << max(round(math.log2(faces) / 2 - 1), 0)), LARGEST)
     fov_rad = 2 * math.asin(radius / away) * 1.001
     camera = Camera(size, size, fov_rad, look_at(origin, (low + high) / 2))
     grid = LightGrid()
