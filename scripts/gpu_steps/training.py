@@ -6,6 +6,7 @@ published shapes and random weights (the tiny ones of the example where sizes ar
 
 from __future__ import annotations
 
+import functools
 import json
 import resource
 import shutil
@@ -13,6 +14,7 @@ import statistics
 
 import torch
 from published_encoders import write_published
+from torch import nn
 
 from xray.common.errors import InputError
 from xray.config import Config, load_config
@@ -97,6 +99,10 @@ def measure(settings: Settings, stage: str, way: str, overrides: tuple[str, ...]
 
 def _train(config: Config, device: str, steps: int) -> dict:
     """The numbers of a training: the loss of the first view before it, speed and memory."""
+    if device == "cpu" and config.train.compile:
+        # Traced and differentiated, but run as it is: the C++ code of a tiny network takes minutes to compile, and says
+        # nothing about a GPU.
+        nn.Module.compile = functools.partialmethod(nn.Module.compile, backend="aot_eager")
     trainer = make_trainer(config)
     # Of a training's very shapes and with gradients: what is compiled for it serves the training.
     loss = loss_of(trainer.task, trainer.model, config, device, config.train.batch_size, gradients=True)
@@ -151,9 +157,7 @@ class DrawnOnCpu:
         return values.to(self.device).repeat(self._batch, *[1] * (values.ndim - 1))
 
 
-def loss_of(
-    task, model: torch.nn.Module, config: Config, device: str, batch: int = 1, gradients: bool = False
-) -> float:
+def loss_of(task, model: nn.Module, config: Config, device: str, batch: int = 1, gradients: bool = False) -> float:
     """Of the first view of the data set, as a batch of so many times the same."""
     item = open_dataset(config)[0]
     xray, image = (item[name][None].to(device).repeat(batch, *[1] * item[name].ndim) for name in ("xray", "image"))
