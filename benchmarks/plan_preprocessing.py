@@ -198,9 +198,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--limit_hours", type=float, default=24.0, help="time limit of a task of a SLURM array")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there as well")
     options = parser.parse_args(arguments)
-    for name in ("cores", "nodes", "limit_hours"):
+    if options.json and not options.json.parent.is_dir():
+        raise InputError(f"--json {options.json}: no folder {options.json.parent}")
+    for name in ("cores", "nodes"):
         if getattr(options, name) <= 0:
             raise InputError(f"--{name} {getattr(options, name)}: expected more than 0")
+    if not 0.1 <= options.limit_hours < math.inf:
+        raise InputError(f"--limit_hours {options.limit_hours}: expected at least 0.1")
     if min(options.meshes) < 1:
         raise InputError(f"--meshes {min(options.meshes)}: expected at least 1")
     sample = read_sample(options.data_root)

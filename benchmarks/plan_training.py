@@ -245,6 +245,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there as well")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="as train.precision=bf16")
     options = parser.parse_args(arguments)
+    if options.json and not options.json.parent.is_dir():
+        raise InputError(f"--json {options.json}: no folder {options.json.parent}")
     for name in ("share", "memory_share"):
         if not 0 < getattr(options, name) <= 1:
             raise InputError(f"--{name} {getattr(options, name)}: expected a share above 0 and at most 1")

@@ -61,6 +61,11 @@ def test_mistakes_are_one_line(tmp_path, capsys):
     data = make_data(tmp_path)
     assert plan_preprocessing.main(["--data_root", str(data), "--cores", "0"]) == 2
     assert capsys.readouterr().err == "error: --cores 0: expected more than 0\n"
+    for hours in ("nan", "inf", "0", "1e-300"):
+        assert plan_preprocessing.main(["--data_root", str(data), "--limit_hours", hours]) == 2
+        assert "expected at least 0.1\n" in capsys.readouterr().err
+    assert plan_preprocessing.main(["--data_root", str(data), "--json", str(tmp_path / "no/plan.json")]) == 2
+    assert capsys.readouterr() == ("", f"error: --json {tmp_path}/no/plan.json: no folder {tmp_path}/no\n")
     (data / "xrays/a/001.npz").unlink()
     assert plan_preprocessing.main(["--data_root", str(data)]) == 2
     assert "001.npz: No such file or directory; the manifest names it" in capsys.readouterr().err
@@ -69,5 +74,8 @@ def test_mistakes_are_one_line(tmp_path, capsys):
     assert plan_preprocessing.main(["--data_root", str(data)]) == 2
     assert "render.csv: no picture was made in the last run" in capsys.readouterr().err
     write_manifest(data / "manifest.csv", [Row("a", "000", "accepted")])
+    assert plan_preprocessing.main(["--data_root", str(data)]) == 2
+    assert "manifest.csv: no view with its seconds" in capsys.readouterr().err
+    write_manifest(data / "manifest.csv", [])
     assert plan_preprocessing.main(["--data_root", str(data)]) == 2
     assert "manifest.csv: no view with its seconds" in capsys.readouterr().err

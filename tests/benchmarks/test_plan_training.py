@@ -213,6 +213,7 @@ def test_the_command_prints_a_plan_and_writes_its_numbers(tmp_path, capsys):
         (["--count", "0"], "--count 0: expected at least 1"),
         (["model.pretrained=no/where"], "no/where: expected a local folder or one of stabilityai/"),
         (["--data_root", "nothing"], "nothing: no xrays/<object>/<view>.npz"),
+        (["--json", "no/where.json"], "--json no/where.json: no folder no"),
     ],
 )
 def test_a_mistake_is_one_line(arguments, message, capsys):

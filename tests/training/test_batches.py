@@ -2,12 +2,14 @@
 
 import multiprocessing
 import signal
+import subprocess
 
 import pytest
 import torch
 
 from xray.common.errors import InputError, RunError
 from xray.training.batches import BatchLoader, OrderedSamples, SampleNumbers
+from xray.training.launch import STOP_SIGNALS
 
 
 class Numbered(torch.utils.data.Dataset):
@@ -73,3 +75,13 @@ def test_a_lost_worker_is_told_where_a_batch_is_waited_for_and_nowhere_else():
     assert signal.getsignal(signal.SIGCHLD) == before
     with pytest.raises(RunError, match="a data worker was lost"):
         list(iterator)
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_a_worker_reads_on_when_all_processes_of_a_job_get_the_signal_of_its_end(number):
+    _, loader = batches(Numbered(5), "stop", workers=1, count=20)
+    iterator = iter(loader)
+    next(iterator)
+    (worker,) = multiprocessing.active_children()
+    subprocess.run(["kill", f"-{number.value}", str(worker.pid)], check=True)  # not from the worker's parent
+    assert len(list(iterator)) == 19

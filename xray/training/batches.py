@@ -8,6 +8,7 @@ results, which an upsampler otherwise never sees.
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from ..common.errors import InputError, RunError
 from ..core.codec import Codec
 from ..core.storage import load_xray
 from ..data.sample_names import XRAY_ENDING, file_stem, sample_name
+from .launch import STOP_SIGNALS
 from .random_streams import ORDER
 
 log = logging.getLogger(__name__)
@@ -147,6 +149,24 @@ def _unchanged_sigchld() -> Iterator[None]:
         signal.signal(signal.SIGCHLD, before)
 
 
+def _read_on(_: int) -> None:
+    """In a worker: signals that announce the end of a job reach it too, but the trainer wants data until it stops.
+
+    The trainer itself ends its workers by SIGTERM. Who sent a signal is told to `sigwaitinfo` alone.
+    """
+    for number in STOP_SIGNALS:
+        if number != signal.SIGTERM:
+            signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=_end_for, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_for(trainer: int) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != trainer:
+        pass
+    os._exit(0)
+
+
 class BatchLoader:
     """Iterates over batches as `collate` makes them; names and counts (`unreadable`) the samples that are left out.
 
@@ -160,7 +180,12 @@ class BatchLoader:
     def __init__(self, samples: OrderedSamples, numbers: SampleNumbers, workers: int, pin_memory: bool):
         self.unreadable = 0
         self._loader = DataLoader(
-            samples, batch_sampler=numbers, collate_fn=collate, num_workers=workers, pin_memory=pin_memory
+            samples,
+            batch_sampler=numbers,
+            collate_fn=collate,
+            num_workers=workers,
+            pin_memory=pin_memory,
+            worker_init_fn=_read_on,
         )
 
     def __iter__(self) -> Iterator[dict]:

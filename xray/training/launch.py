@@ -12,15 +12,20 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 
+import psutil  # which accelerate needs too
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
 from ..common.cli import BAD_INPUT, OK, STOPPED, entry
 from ..common.errors import InputError
 from ..common.folder_lock import folder_lock
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+"""By which clusters announce the end of a job to all its processes: a training saves and stops."""
 
 AGENT = "torch.distributed.elastic"
 """The package whose loggers report what the processes have said already."""
@@ -38,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     options = launch_command_parser().parse_args(arguments)
     options.quiet = False  # which hides the process's status, not only accelerate's words
+    options.signals_to_handle = "SIGINT,SIGHUP,SIGQUIT"  # of torchrun's agent; see `pass_on`
+    before = signal.signal(signal.SIGTERM, pass_on)
     try:
         launch_command(options)
     except subprocess.CalledProcessError as error:
@@ -47,7 +54,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _status(f"process {rank}", failure.exitcode)
     except SignalException as error:
         return _status("the launcher", -error.sigval)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return OK
+
+
+def pass_on(number: int, _: FrameType | None) -> None:
+    """Give a signal to the processes of the launch, which save and end; the launch ends as they do.
+
+    torchrun's agent would kill them 30 s later, in the middle of a large save, and call the launch failed.
+    """
+    for process in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
 
 
 def _status(who: str, code: int) -> int:

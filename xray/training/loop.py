@@ -23,7 +23,7 @@ from ..config import Config
 from . import checkpoint
 from .batches import BatchLoader, OrderedSamples, SampleNumbers
 from .checkpoint import Ema, State, resume
-from .launch import launch_lock
+from .launch import STOP_SIGNALS, launch_lock
 from .objectives import Denoising, Regression
 from .optimizer import make_optimizer
 from .random_streams import RandomStreams
@@ -122,8 +122,9 @@ class Trainer:
                     self._save()
                     saved = progress.step
                 if stop:
-                    self._log(f"stopped by a signal after step {saved}, saved; the same command goes on from there")
                     break
+        if stop:  # below the bar
+            self._log(f"stopped by a signal after step {saved}, saved; the same command goes on from there")
         self.accelerator.end_training()
         return progress.step
 
@@ -250,11 +251,8 @@ def learning_rate(step: int, base: float, schedule: str, warmup_steps: int, max_
     return base * (1 + math.cos(math.pi * min(done, 1))) / 2
 
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
-
-
 class StopRequest:
-    """SIGTERM and SIGUSR1, by which clusters announce the end of a job, as a request to save and stop.
+    """The signals by which clusters announce the end of a job, as a request to save and stop.
 
     Inside the `with` block the signals only set `received`; the loop reads it between steps.
     """
@@ -264,7 +262,7 @@ class StopRequest:
         self._before: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> StopRequest:
-        self._before = {number: signal.signal(number, self._receive) for number in SIGNALS}
+        self._before = {number: signal.signal(number, self._receive) for number in STOP_SIGNALS}
         return self
 
     def __exit__(self, *_: object) -> None:
