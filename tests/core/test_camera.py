@@ -139,6 +139,21 @@ def test_bad_transforms_are_one_line_that_names_the_file(tmp_path, reason):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_transforms_that_an_editor_of_another_system_saved(tmp_path, encoding):
+    views = Views(0.9, ("images\\caf\u00e9.png", "C:\\x\\001.png"), sample_views(2, np.random.default_rng(3)))
+    path = tmp_path / "transforms.json"
+    text = views.to_json().replace("\\u00e9", "\u00e9").replace("\n", "\r\n")
+    path.write_bytes(text.encode(encoding))
+    assert load_views(path).stems == ("caf\u00e9", "001")
+    path.write_text(views.to_json().replace("0.9", "9" * 5000))
+    with pytest.raises(InputError, match=r"transforms\.json: not readable as JSON \(Exceeds the limit"):
+        load_views(path)
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError, match=r"transforms\.json: line 5: not UTF-8; save the file as UTF-8"):
+        load_views(path)
+
+
 def test_transforms_that_are_not_text(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         load_views(tmp_path / "transforms.json")

@@ -214,6 +214,25 @@ def test_a_damaged_manifest_is_named(root, change, reason):
         XRayDataset(root, CODEC, "all")
 
 
+@pytest.mark.parametrize(
+    ("column", "written", "read"),
+    [("object", "007", "7"), ("object", "1e3", "1.00E+03"), ("object", "true", "TRUE"), ("view", "000", "0")],
+)
+def test_names_that_a_spreadsheet_has_changed_are_told_when_the_data_set_is_opened(root, column, written, read):
+    if column == "object":
+        for kind in ("xrays", "images"):
+            (root / kind / "object00").rename(root / kind / written)
+    rows = rows_of_files(root)
+    write_manifest(root / "manifest.csv", rows)
+    assert len(XRayDataset(root, CODEC, "all")) == len(rows)
+    changed = [replace(row, **{column: read}) if getattr(row, column) == written else row for row in rows]
+    write_manifest(root / "manifest.csv", changed)
+    with pytest.raises(
+        InputError, match=rf"manifest\.csv: names .*{re.escape(read)}.*which is '{written}.*spreadsheet"
+    ):
+        XRayDataset(root, CODEC, "all")
+
+
 def test_worlds_at_one_distance_of_the_camera_are_those_of_the_mesh_made_larger(tmp_path):
     """Points, X-Ray and camera belong together at the scale; what is written stays as it is."""
     root = make_data(tmp_path / "data", objects=1, views=1, size=16)

@@ -184,6 +184,29 @@ def test_a_manifest_that_a_spreadsheet_saved_is_read(tmp_path, encoding, separat
     assert accepted_views(path)[1] == 2
 
 
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_lines_that_a_spreadsheet_adds_are_no_rows(tmp_path, separator):
+    path = tmp_path / "manifest.csv"
+    write_manifest(path, [replace(WRITTEN, mask_iou=1.0, camera_distance=2.0, seconds=3.0)])
+    header, row = path.read_text().replace(",", separator).splitlines()
+    blank = separator * header.count(separator)
+    path.write_text(f"sep={separator}\r\n{header}{separator}\r\n{blank}\r\n{row}{separator}\r\n\r\n{blank}\r\n")
+    assert accepted_views(path) == ([(WRITTEN.object, WRITTEN.view)], 1)
+    path.write_text(f"sep={separator}\n{header}\n{row[:9]}\n")
+    with pytest.raises(InputError, match=r"line 3: cut short: 3 of 13 cells"):
+        accepted_views(path)
+
+
+def test_a_view_that_stands_twice_in_a_manifest_is_refused(tmp_path):
+    path = tmp_path / "manifest.csv"
+    write_manifest(path, [WRITTEN, REJECTED, WRITTEN])
+    with pytest.raises(InputError, match=f"view {WRITTEN.view} of object '{WRITTEN.object}' stands in it twice"):
+        accepted_views(path)
+    path.write_bytes(path.read_bytes().replace(WRITTEN.object.encode(), b"caf\xe9"))
+    with pytest.raises(InputError, match="not UTF-8; save it as UTF-8"):
+        accepted_views(path)
+
+
 def test_manifests_of_earlier_versions_are_read(tmp_path):
     path = tmp_path / "manifest.csv"
     write_manifest(path, [WRITTEN])

@@ -274,6 +274,8 @@ def test_bad_input_ends_with_one_line(tmp_path, data, get_xray):
         (["--image_root", tmp_path / "none"], "none: no such folder"),
         (["--xray_root", data / "manifest.csv"], "manifest.csv: cannot be made a folder of X-Rays"),
         (["--num_layers", 0], "0 layers"),
+        (["--resolution", 99999], "resolution 99999: expected at most 2189 for 16 layers"),
+        (["--num_layers", 10**6], "resolution 32: expected at most 8 for 1000000 layers"),
         (["--near", 2, "--far", 1], "near 2.0, far 1.0"),
         (["--min_iou", 2], "min_iou 2.0"),
         (["--device", "cuda:9"], "device 'cuda:9'"),

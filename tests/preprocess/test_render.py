@@ -169,6 +169,14 @@ def test_the_record_keeps_other_objects(tmp_path):
     merge_record(tmp_path, [RenderRow("b", "failed", "why, and where"), RenderRow("a", "rendered", made=2)])
     merge_record(tmp_path, [RenderRow("b", "rendered", made=1, seconds=0.5)])
     assert (tmp_path / "render.csv").read_text().splitlines()[1:] == ["a,rendered,,2,0,0.000", "b,rendered,,1,0,0.500"]
+    text = (tmp_path / "render.csv").read_text()
+    (tmp_path / "render.csv").write_text(text.replace(",1,0,0.500", ",1,0,0.500,,"))  # as spreadsheets do
+    merge_record(tmp_path, [])
+    assert (tmp_path / "render.csv").read_text() == text
+    for row in ("c,rendered", "c,rendered,,1,0,0.5,more"):
+        (tmp_path / "render.csv").write_text(f"{text}{row}\n")
+        with pytest.raises(InputError, match=r"render\.csv: line 4: not a row of a rendering"):
+            merge_record(tmp_path, [])
     (tmp_path / "render.csv").write_text("something else\n")
     with pytest.raises(InputError, match="not a record"):
         merge_record(tmp_path, [])

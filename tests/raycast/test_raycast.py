@@ -332,6 +332,9 @@ def test_unusable_meshes_and_rays_are_refused():
             RayCaster(vertices, faces)
     with pytest.raises(InputError, match="device 'cuda:7'"):
         RayCaster(good, face, "cuda:7")
+    if not wp.is_cuda_available():
+        with pytest.raises(InputError, match="device 'cuda': not on this machine, which has cpu"):
+            RayCaster(good, face, "cuda")
     with pytest.raises(InputError, match="finite"):
         RayCaster(good, face).cast(np.array([0, 0, np.nan]), np.eye(3))
     assert RayCaster(good, face).cast(np.zeros(3), np.zeros((0, 3))).total.shape == (0,)

@@ -131,6 +131,11 @@ def read_text(path: str | Path) -> str:
         raise InputError(f"{path}: no such file") from None
     except OSError as error:
         raise InputError(f"{path}: not readable ({error.strerror})") from None
+    return text_of(content, path)
+
+
+def text_of(content: bytes, path: str | Path) -> str:
+    """The content of a file as `read_text` gives it; errors call it `path`."""
     mark, encoding = next((known for known in MARKS if content.startswith(known[0])), (b"", "utf-8"))
     try:
         text = content[len(mark) :].decode(encoding)
@@ -159,12 +164,17 @@ def reading(name: str | Path, kind: str, unreadable: tuple[type[Exception], ...]
         raise InputError(f"{name}: not readable as {kind} ({type(error).__name__}: {reason})") from None
 
 
+def json_of(text: str, path: str | Path) -> object:
+    """The content of JSON; InputError, which names the file, where it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits are no JSONDecodeError
+        raise InputError(f"{path}: not readable as JSON ({str(error).splitlines()[0]})") from None
+
+
 def read_json(path: Path) -> dict:
     """A JSON object, or InputError naming the file."""
-    try:
-        content = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: not readable as JSON ({str(error).splitlines()[0]})") from None
+    content = json_of(read_text(path), path)
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected a JSON object")
     return content

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from ..common.errors import InputError
+from ..common.files import json_of, text_of
 
 FOV_RAD = 0.8575560450553894
 """Horizontal field of view of a 35 mm lens on a 32 mm sensor, 2 atan(16 / 35)."""
@@ -307,7 +308,7 @@ class Views:
     @property
     def stems(self) -> tuple[str, ...]:
         """Name of each view without folder and suffix, as "000"."""
-        return tuple(PurePosixPath(name).stem for name in self.names)
+        return tuple(PurePosixPath(name.replace("\\", "/")).stem for name in self.names)
 
     def camera(self, index: int, width: int, height: int | None = None) -> Camera:
         """The camera of one view at a size in pixels (square where no height is given)."""
@@ -339,10 +340,7 @@ def load_views(path: str | Path) -> Views:
 
 def parse_views(content: bytes, path: str | Path) -> Views:
     """The views of a `transforms.json`'s content; errors call it `path`."""
-    try:
-        content = json.loads(content.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not readable as JSON ({str(error).splitlines()[0]})") from None
+    content = json_of(text_of(content, path), path)
     frames = content.get("frames") if isinstance(content, dict) else None
     if not isinstance(frames, list) or not frames:
         raise InputError(f"{path}: no frames; expected a non-empty list under 'frames'")

@@ -6,6 +6,7 @@ import csv
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -131,7 +132,8 @@ def iterate_manifest(path: str | Path) -> Iterator[Row]:
 def accepted_views(path: str | Path) -> tuple[list[ViewName], int]:
     """The views that training reads, sorted, and the number of all rows. Millions of rows take seconds.
 
-    Raises InputError as `read_manifest`, but looks at nothing besides object, view and status.
+    Raises InputError as `read_manifest`, but looks at nothing besides object, view and status; and where a view stands
+    in it twice.
     """
     views, total, names = [], 0, {}
     for number, header, cells in _lines(path):
@@ -147,6 +149,9 @@ def accepted_views(path: str | Path) -> tuple[list[ViewName], int]:
         if status == "accepted":  # each name is kept once: a large data set has few views and eight of an object
             views.append(ViewName(names.setdefault(object_id, object_id), names.setdefault(view, view)))
     views.sort()
+    twice = next((view for view, following in pairwise(views) if view == following), None)
+    if twice is not None:
+        raise InputError(f"{path}: view {twice.view} of object {twice.object!r} stands in it twice, expected once")
     return views, total
 
 
@@ -159,22 +164,32 @@ def _lines(path: str | Path) -> Iterator[tuple[int, list[str], list[str]]]:
         encoding = "utf-16" if start.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"  # as Excel saves
         with path.open(newline="", encoding=encoding) as stream:
             first = stream.readline()
-            separator = max(",;\t", key=first.count)
-            stream.seek(0)
+            stated = first.strip()[4:] if first.startswith("sep=") else ""  # a line of its own, which Excel reads
+            if not stated:
+                stream.seek(0)
+            separator = stated or max(",;\t", key=first.count)
             reader = csv.reader(stream, strict=True, delimiter=separator)
             header = next(reader, [])
             missing = [name for name in COLUMNS if name not in header and name not in LATER]
             if missing:
                 raise InputError(f"{path}: no column {', '.join(missing)}; expected {','.join(COLUMNS)}")
+            least = 1 + max(header.index(name) for name in COLUMNS if name not in LATER)
             numbers = [index for index, name in enumerate(header) if name in _NUMBERS] if separator == ";" else []
             for cells in reader:
-                if cells:
+                if any(cells):
+                    if len(cells) < least:
+                        line = f"{path}: line {reader.line_num + bool(stated)}"
+                        raise InputError(f"{line}: cut short: {len(cells)} of {least} cells")
                     for index in numbers:  # where lists have semicolons, fractions have commas
                         cells[index : index + 1] = [cell.replace(",", ".") for cell in cells[index : index + 1]]
-                    yield reader.line_num, header, cells
+                    yield reader.line_num + bool(stated), header, cells
     except FileNotFoundError:
         raise InputError(f"{path}: no such manifest") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError:
+        raise InputError(
+            f"{path}: not readable as a manifest: not {encoding.upper().removesuffix('-SIG')}; save it as UTF-8"
+        ) from None
+    except (OSError, csv.Error) as error:
         raise InputError(f"{path}: not readable as a manifest ({type(error).__name__}: {error})") from None
 
 

@@ -15,7 +15,7 @@ from PIL import Image, PngImagePlugin
 
 from ..common.axes import UP
 from ..common.errors import InputError
-from ..common.files import atomic_path, read_text
+from ..common.files import atomic_path, json_of, read_text
 from ..core.camera import DISTANCE, ELEVATION_DEG, FOV_RAD, Views, framed_pose, sample_views, whole_distance
 from ..data.mesh_files import MeshFolder, list_meshes
 from .mesh_source import MeshSource
@@ -218,10 +218,7 @@ def select_meshes(mesh_root: Path, mesh_list: Path | None, id_rule: str = "name"
     found = list_meshes(mesh_root, id_rule)
     if mesh_list is None:
         return found
-    try:
-        wanted = json.loads(read_text(mesh_list))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{mesh_list}: not readable as JSON ({str(error).splitlines()[0]})") from None
+    wanted = json_of(read_text(mesh_list), mesh_list)
     if not isinstance(wanted, list) or not wanted or not all(isinstance(uid, str) for uid in wanted):
         raise InputError(f"{mesh_list}: expected a list of object ids")
     absent = sorted(set(wanted) - set(found.meshes) - set(found.unfit))

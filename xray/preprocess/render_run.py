@@ -101,7 +101,12 @@ def _read(path: Path) -> list[dict]:
             reader = csv.DictReader(stream)
             if reader.fieldnames != [field.name for field in fields(RenderRow)]:
                 raise InputError(f"{path}: not a record of a rendering (columns {reader.fieldnames}); move it away")
-            return list(reader)
+            rows = []
+            for row in reader:
+                if any(row.pop(None, [])) or None in row.values():
+                    raise InputError(f"{path}: line {reader.line_num}: not a row of a rendering; move the file away")
+                rows.append(row)
+            return rows
     except FileNotFoundError:
         return []
     except (OSError, UnicodeDecodeError, csv.Error) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from ..common.errors import InputError
 from ..common.images import foreground_at_rays, load_rgba
 from ..common.jobs import describe
 from ..core.camera import Camera, Views, load_views
-from ..core.storage import load_sparse, save_sparse
+from ..core.storage import MAX_VALUES, load_sparse, save_sparse
 from ..core.xray import RESOLUTION, STORED_LAYERS, SparseXRay
 from ..data.manifest import Row, read_manifest, write_manifest
 from ..mesh.mesh import COLORS, NORMALS
@@ -53,6 +54,9 @@ class XRaySettings:
     def __post_init__(self) -> None:
         if self.layers < 1 or self.resolution < 1:
             raise InputError(f"{self.layers} layers, resolution {self.resolution}: both must be at least 1")
+        if 7 * self.layers * self.resolution**2 > MAX_VALUES:
+            most = math.isqrt(MAX_VALUES // (7 * self.layers))
+            raise InputError(f"resolution {self.resolution}: expected at most {most} for {self.layers} layers")
         if self.color not in COLORS or self.normals not in NORMALS:
             raise InputError(f"color {self.color!r}, normals {self.normals!r}: expected one of {COLORS}, {NORMALS}")
         check_depth_range(self.near, self.far, "depth range")

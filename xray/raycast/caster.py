@@ -354,6 +354,6 @@ def _checked(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.nd
 def _device(name: str):
     try:
         return wp.get_device(name)
-    except ValueError:
+    except (ValueError, RuntimeError):  # of a name that is none, of "cuda" without a driver
         available = ", ".join(str(device) for device in wp.get_devices())
         raise InputError(f"device {name!r}: not on this machine, which has {available}") from None
