@@ -17,9 +17,10 @@ SECONDS=0
 mkdir -p $out
 trap 'set +e; for job in $(jobs -p); do pkill -P "$job"; kill "$job"; done 2>/dev/null' EXIT
 step() { printf '\n== %s (%d s so far)\n' "$*" "$SECONDS"; }
-# beside LOG COMMAND...: runs it in the background; await LOG waits for it, and shows its words where it failed
+# beside LOG COMMAND...: runs it in the background, as process $!
 beside() { local log=$1; shift; "$@" >"$log" 2>&1 & }
-await() { wait $! || { cat "$1" >&2; exit 1; }; }
+# await PROCESS LOG...: waits for it, and shows its words where it failed
+await() { local process=$1; shift; wait "$process" || { cat "$@" >&2 2>/dev/null; exit 1; }; }
 
 score_shipped() {
     python evaluate_diffusion.py --exp_diffusion $shipped/diffusion --data_root $data --split all --no_emd --scorers 0 \
@@ -32,6 +33,12 @@ train_upsampler() {
         train.init_from=$shipped/upsampler data.eval_fraction=0 data.flip=0 data.num_workers=0 train.batch_size=1 \
         train.max_steps=8 train.checkpoint_every=8 train.learning_rate=2e-4 train.warmup_steps=2 train.ema_decay=0.8
 }
+# what needs nothing of the diffusion model's training, when the scores that its own are shown beside are there
+rest_beside() {
+    while kill -0 "$1"; do sleep 0.2; done 2>/dev/null
+    train_upsampler >$out/upsampler.log 2>&1
+    python infer.py --image example/pictures/mug.png --output $out/pictures >$out/picture.log 2>&1
+}
 score_upsampler() {
     python evaluate_upsampler.py --exp_diffusion $out/diffusion --exp_upsampler $out/upsampler --no_emd --scorers 0 \
         --max_samples 2
@@ -42,23 +49,24 @@ python preprocess/make_dataset.py --mesh_root example/meshes --root $data \
     --framing object --num_views 1 --image_size 256 --num_layers 8 --near 0.5 --far 2.8
 
 step "2/5 training the diffusion model on them, from the shipped weights: $out/diffusion"
-echo "   beside it, scores of the shipped model, which never saw these objects: $out/shipped.log"
+echo "   beside it: scores of the shipped model, which never saw these objects ($out/shipped.log), training of the"
+echo "   upsampler ($out/upsampler.log), and one picture to a mesh by the shipped model ($out/picture.log)"
 beside $out/shipped.log score_shipped
+shipped_scores=$!
+beside $out/rest.log rest_beside $shipped_scores
+rest=$!
 python train_diffusion.py --config configs/pretrained_diffusion.yaml output_dir=$out/diffusion data.root=$data \
     train.init_from=$shipped/diffusion data.eval_fraction=0 data.flip=0 data.num_workers=0 train.batch_size=2 \
     train.max_steps=60 train.checkpoint_every=30 train.learning_rate=1e-3 train.warmup_steps=4 train.ema_decay=0.85
-await $out/shipped.log
+await $shipped_scores $out/shipped.log
 
-step "3/5 scores of the diffusion model after the training; beside it, training of the upsampler: $out/upsampler.log"
-beside $out/upsampler.log train_upsampler
+step "3/5 scores of the diffusion model after the training"
 python evaluate_diffusion.py --exp_diffusion $out/diffusion --data_root $data --split all --no_emd --scorers 0 \
     --beside $out/shipped/checkpoint-* | tee $out/diffusion.txt
-await $out/upsampler.log
 
-step "4/5 one picture to a mesh, by the shipped model; beside it, meshes and scores of both stages: $out/scores.log"
-beside $out/scores.log score_upsampler
-python infer.py --image example/pictures/mug.png --output $out/pictures
-await $out/scores.log
+step "4/5 meshes and scores of both stages: $out/scores.log"
+await $rest $out/upsampler.log $out/picture.log
+score_upsampler >$out/scores.log 2>&1 || { cat $out/scores.log >&2; exit 1; }
 
 cat <<END
 

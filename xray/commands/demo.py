@@ -10,7 +10,7 @@ import sys
 import threading
 from pathlib import Path
 
-from ..common.cli import entry
+from ..common.cli import entry, loading
 from ..common.errors import InputError
 from ..demo.limits import Limits
 from ..inference.rembg_network import make_cutout
@@ -45,8 +45,9 @@ def main(arguments: list[str] | None = None) -> None:
     options = parse(arguments)
     if importlib.util.find_spec("gradio") is None:
         raise InputError("the page needs gradio: pip install -r requirements-demo.txt")
-    from ..demo.server import free_port, serving  # not before: by gradio, which not everybody has, and by torch
-    from ..inference.image_to_mesh import ShapeGenerator, choose_stages, default_device
+    with loading():  # not before: gradio, which not everybody has, and torch
+        from ..demo.server import free_port, serving
+        from ..inference.image_to_mesh import ShapeGenerator, choose_stages, default_device
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that visitors' files are removed then too
     logging.getLogger("httpx").setLevel(logging.WARNING)  # gradio's own requests to the page

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from ..common.cli import STAGES, entry
+from ..common.cli import STAGES, entry, loading
 from ..common.errors import InputError
 
 
@@ -22,7 +22,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def evaluate(stage: str, arguments: list[str] | None) -> int:
     """Parse the flags of one stage's evaluation and run it."""
-    from ..evaluate import cli, run  # not before: the networks' libraries take seconds to load
+    with loading():  # not before: the networks' libraries take seconds
+        from ..evaluate import cli, run
 
     second = stage == "upsampler"
     what = (

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import sys
 from pathlib import Path
 
 from tqdm import tqdm
 
-from ..common.cli import FAILURES, OK, entry
+from ..common.cli import FAILURES, OK, entry, loading
 from ..inference.photo import METHODS as CUTOUTS
 from ..inference.picture_files import check_output, check_sample_names, find_pictures
 from ..inference.rembg_network import make_cutout
@@ -59,11 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
     output = Path(options.output)
     check_output(output)
     cutout = make_cutout(options.cutout, options.cutout_model, options.mask)
-    # Not before: torch and diffusers take seconds to load. Collecting garbage while they do would take a tenth more.
-    gc.disable()
-    from ..inference.image_to_mesh import ShapeGenerator, choose_stages, default_device
-
-    gc.enable()
+    with loading():  # not before: torch and diffusers take seconds
+        from ..inference.image_to_mesh import ShapeGenerator, choose_stages, default_device
     generator = ShapeGenerator(
         *choose_stages(options.model, options.upsampler), options.device or default_device(), cutout
     )

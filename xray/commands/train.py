@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from ..common.cli import STAGES, entry
+from ..common.cli import STAGES, entry, loading
 from ..common.errors import InputError
 from ..config import load_config, to_yaml
 
@@ -33,7 +33,8 @@ def train(stage: str, arguments: Sequence[str] | None = None) -> None:
     if options.dry_run:
         sys.stdout.write(to_yaml(config))
         return
-    from ..training.setup import make_trainer  # not before: a dry run and a mistyped key need no networks
+    with loading():  # not before: a dry run and a mistyped key need no networks
+        from ..training.setup import make_trainer
 
     make_trainer(config).run()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -239,26 +240,31 @@ class ShapeGenerator:
     def _write(
         self, picture: PictureFile, mask: Path | None, output: Path, settings: GenerationSettings, samples: int
     ) -> None:
-        shapes = list(self.make_samples(picture.path, mask, settings, samples))[-1]
-        if shapes[0].warning:
-            log.warning("%s: %s", picture.path, shapes[0].warning)
-        for made, name in zip(shapes, picture.sample_names(samples), strict=True):
-            save(made, name, output)
-            self.save_views(made, name, output)
-        with timed(shapes, "layers"), atomic_path(output / f"{picture.name}{LAYERS}") as partial:
-            self.layers(shapes, picture.name).save(partial)
+        names, writing = picture.sample_names(samples), []
+        with ThreadPoolExecutor(1) as beside:  # meshes are made on one core: what is done already is written meanwhile
+            for shapes in self.make_samples(picture.path, mask, settings, samples):
+                if shapes[0].cloud is not None and not writing:
+                    writing.append(beside.submit(self._save_layers, shapes, picture.name, output))
+                    writing += [
+                        beside.submit(_save_points, *shape, output) for shape in zip(shapes, names, strict=True)
+                    ]
+            if shapes[0].warning:
+                log.warning("%s: %s", picture.path, shapes[0].warning)
+            writing += [beside.submit(_save_meshes, *shape, output) for shape in zip(shapes, names, strict=True)]
+            for made, name in zip(shapes, names, strict=True):
+                with made.timed("turntable"):
+                    turned = made.surface if len(made.surface.faces) else made.cloud
+                    save_turntable(output / f"{name}_turntable.gif", turned)
+            for one in writing:
+                one.result()
         seconds = shapes[-1].seconds.items()
         log.info("%s: %s", picture.path, ", ".join(f"{name} {took:.2f} s" for name, took in seconds))
         for number, made in enumerate(shapes, 1):
             made.check(picture.path.name if samples == 1 else f"{picture.path.name}, sample {number}")
 
-    def save_views(self, made: GeneratedShape, stem: str, output: Path) -> None:
-        """Write STEM.obj and STEM_turntable.gif."""
-        with made.timed("views"):
-            if len(made.surface.faces):
-                save_mesh(output / f"{stem}.obj", made.surface)
-            turned = made.surface if len(made.surface.faces) else made.cloud
-            save_turntable(output / f"{stem}_turntable.gif", turned)
+    def _save_layers(self, shapes: list[GeneratedShape], name: str, output: Path) -> None:
+        with timed(shapes, "layers"), atomic_path(output / f"{name}{LAYERS}") as partial:
+            self.layers(shapes, name).save(partial)
 
 
 def _give(shapes: list[GeneratedShape], xrays: list[XRay]) -> None:
@@ -283,12 +289,21 @@ def _add_surface(made: GeneratedShape, settings: GenerationSettings) -> None:
 def save(made: GeneratedShape, stem: str, output: Path) -> list[Path]:
     """Write STEM_xray.npz, _points.ply and, where there are faces, .glb; returns their paths."""
     with made.timed("files"):
-        paths = [output / f"{stem}_xray.npz", output / f"{stem}_points.ply"]
-        save_xray(paths[0], made.xray)
-        save_ply(paths[1], made.cloud)
-        if len(made.surface.faces):
-            paths.append(output / f"{stem}.glb")
-            save_mesh(paths[2], made.surface)
+        return _save_points(made, stem, output) + _save_meshes(made, stem, output, ("glb",))
+
+
+def _save_points(made: GeneratedShape, stem: str, output: Path) -> list[Path]:
+    paths = [output / f"{stem}_xray.npz", output / f"{stem}_points.ply"]
+    save_xray(paths[0], made.xray)
+    save_ply(paths[1], made.cloud)
+    return paths
+
+
+def _save_meshes(made: GeneratedShape, stem: str, output: Path, kinds: Sequence[str] = ("glb", "obj")) -> list[Path]:
+    """None where there are no faces."""
+    paths = [output / f"{stem}.{kind}" for kind in kinds if len(made.surface.faces)]
+    for path in paths:
+        save_mesh(path, made.surface)
     return paths
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import ConfigMixin, DiffusionPipeline, EulerDiscreteScheduler, UNetSpatioTemporalConditionModel
+from diffusers import ConfigMixin, DiffusionPipeline
 from diffusers.utils import BaseOutput
 from huggingface_hub import snapshot_download
 from PIL import Image
@@ -22,6 +23,7 @@ from ..core.xray import XRay
 from ..models.build import make_denoiser, make_model
 from ..models.conditioner import Conditioner, load_scheduler
 from ..models.denoiser import Denoiser
+from ..models.diffusers_parts import EulerDiscreteScheduler, UNetSpatioTemporalConditionModel
 from ..models.patch_unet import PatchUNet
 from ..models.sampling import Generators, draw_seeds, noise_levels
 from ..models.stage import Stage, sample_diffusion, upsample
@@ -147,7 +149,7 @@ class _XRayPipeline(DiffusionPipeline):
                 part.register_to_config(_name_or_path=Path(part.config["_name_or_path"]).name)
         super().save_pretrained(save_directory, **options)
 
-    @property
+    @cached_property  # reading it takes as long as a step of the network
     def training(self) -> Config:
         """The configuration that the networks were trained with."""
         return from_dict(self.config.training, type(self).__name__)

@@ -10,10 +10,11 @@ import sys
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, EulerDiscreteScheduler
+from diffusers import AutoencoderKL
 from transformers import CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from .conditioner import SCHEDULER
+from .diffusers_parts import EulerDiscreteScheduler
 
 EMBEDDING = 16
 """Length of the tiny CLIP embedding."""

@@ -89,6 +89,14 @@ def draw(
         return
     scale = 1.0 / area
     nearest = wp.max(a[2], wp.max(b[2], c[2]))
+    # The weights of b and c grow by these from column to column and from row to row; that of a is what is left of 1.
+    to_b = wp.vec2((c[1] - a[1]) * scale, (a[0] - c[0]) * scale)
+    to_c = wp.vec2((a[1] - b[1]) * scale, (b[0] - a[0]) * scale)
+    to_a = -(to_b + to_c)
+    # By how much each may grow between the middle of a pixel and its samples.
+    reach_a = REACH_PX * (wp.abs(to_a[0]) + wp.abs(to_a[1])) + OVERLAP
+    reach_b = REACH_PX * (wp.abs(to_b[0]) + wp.abs(to_b[1])) + OVERLAP
+    reach_c = REACH_PX * (wp.abs(to_c[0]) + wp.abs(to_c[1])) + OVERLAP
     last = float(size - 1)
     left = int(wp.clamp(wp.ceil(wp.min(a[0], wp.min(b[0], c[0])) - REACH_PX), 0.0, last + 1.0))
     right = int(wp.clamp(wp.floor(wp.max(a[0], wp.max(b[0], c[0])) + REACH_PX), -1.0, last))
@@ -96,17 +104,22 @@ def draw(
     bottom = int(wp.clamp(wp.floor(wp.max(a[1], wp.max(b[1], c[1])) + REACH_PX), -1.0, last))
     for row in range(top, bottom + 1):
         for column in range(left, right + 1):
-            for sample in range(samples.shape[0]):
+            middle = wp.vec2(float(column) - a[0], float(row) - a[1])
+            wb = wp.dot(middle, to_b)
+            wc = wp.dot(middle, to_c)
+            if wb >= -reach_b and wc >= -reach_c and 1.0 - wb - wc >= -reach_a:
                 place = row * size + column
-                before = nearness[place, sample]
-                if nearest > before:
-                    shift = samples[sample]
-                    w = weights_at(a, b, c, scale, float(column) + shift[0], float(row) + shift[1])
-                    if w[0] >= -OVERLAP and w[1] >= -OVERLAP and w[2] >= -OVERLAP:
-                        near = w[0] * a[2] + w[1] * b[2] + w[2] * c[2]
-                        if near > before:
-                            nearness[place, sample] = near
-                            face[place, sample] = index
+                for sample in range(samples.shape[0]):
+                    before = nearness[place, sample]
+                    if nearest > before:
+                        shift = samples[sample]
+                        b_here = wb + wp.dot(shift, to_b)
+                        c_here = wc + wp.dot(shift, to_c)
+                        if b_here >= -OVERLAP and c_here >= -OVERLAP and 1.0 - b_here - c_here >= -OVERLAP:
+                            near = a[2] + b_here * (b[2] - a[2]) + c_here * (c[2] - a[2])
+                            if near > before:
+                                nearness[place, sample] = near
+                                face[place, sample] = index
 
 
 @wp.kernel

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -72,8 +75,26 @@ def turntable(shown: Surface | PointCloud, frames: int = FRAMES, size: int = SIZ
         return [np.full((size, size, 3), np.rint(BACKGROUND * 255), np.uint8)] * frames
     with KERNELS:
         mesh = _lit(surface)
-        drawing = Drawing(mesh.vertices, mesh.faces, size, SAMPLES)
-        return [_picture(mesh, drawing, 2 * math.pi * number / frames, size) for number in range(frames)]
+
+        def draw(turns: Sequence[int]) -> list[np.ndarray]:
+            drawing = Drawing(mesh.vertices, mesh.faces, size, SAMPLES)
+            return [_picture(mesh, drawing, 2 * math.pi * number / frames, size) for number in turns]
+
+        return [picture for part in _on_all_cores(draw, range(frames)) for picture in part]
+
+
+def _on_all_cores(function: Callable, items: Sequence) -> list:
+    """What a function that launches kernels gives for each part of the items, a part a core, in their order.
+
+    Kernels leave Python's lock to other threads. They are loaded by the first item, which is done alone.
+    """
+    parts = min(len(os.sched_getaffinity(0)), len(items) - 1)
+    if parts < 2:
+        return [function(items)]
+    bounds = [1 + (len(items) - 1) * part // parts for part in range(parts + 1)]
+    first = function(items[:1])
+    with ThreadPoolExecutor(parts) as threads:
+        return [first, *threads.map(lambda part: function(items[bounds[part] : bounds[part + 1]]), range(parts))]
 
 
 def _squares(cloud: PointCloud) -> Surface:
@@ -112,15 +133,21 @@ def _sky_seen(mesh: LitMesh, vertices: np.ndarray, normals: np.ndarray) -> tuple
     points = np.stack([x, y, np.full(x.shape, mesh.floor_z)], axis=-1).reshape(-1, 3)
     facing = _vectors(np.concatenate([normals, np.tile((0.0, 0, 1), (len(points), 1))]))
     points = _vectors(np.concatenate([vertices, points]))
-    seen, whole = (wp.full(len(points), 1e-6, dtype=wp.float32, device=CPU) for _ in range(2))
-    drawing = Drawing(*_coarse(vertices, mesh.faces.numpy()), LAMP_PIXELS, MIDDLE)
+    coarse = _coarse(vertices, mesh.faces.numpy())
     fov_rad = 2.04 * math.asin(1 / LAMP_DISTANCE)
-    for direction in _sky():
-        view = view_of(Camera(LAMP_PIXELS, LAMP_PIXELS, fov_rad, look_at(LAMP_DISTANCE * direction)))
-        drawing.draw(view)
-        inputs = [points, facing, view, wp.vec3(*direction), drawing.nearness, SHADOW_BIAS, seen, whole]
-        wp.launch(add_lamp, len(points), inputs, device=CPU)
-    share = seen.numpy() / whole.numpy()
+
+    def light(directions: np.ndarray) -> np.ndarray:
+        seen, whole = (wp.zeros(len(points), dtype=wp.float32, device=CPU) for _ in range(2))
+        drawing = Drawing(*coarse, LAMP_PIXELS, MIDDLE)
+        for direction in directions:
+            view = view_of(Camera(LAMP_PIXELS, LAMP_PIXELS, fov_rad, look_at(LAMP_DISTANCE * direction)))
+            drawing.draw(view)
+            inputs = [points, facing, view, wp.vec3(*direction), drawing.nearness, SHADOW_BIAS, seen, whole]
+            wp.launch(add_lamp, len(points), inputs, device=CPU)
+        return np.stack([seen.numpy(), whole.numpy()])
+
+    seen, whole = np.sum(_on_all_cores(light, _sky()), axis=0) + 1e-6
+    share = seen / whole
     shadow = ndimage.gaussian_filter(1 - share[len(vertices) :].reshape(x.shape), 1.0, mode="nearest")
     shadow *= np.clip(2 - 2 * np.hypot(x, y) / FLOOR_HALF, 0, 1)  # lamps near the horizon throw long, faint streaks
     return share[: len(vertices)], (1 - FLOOR_SHADOW * shadow).astype(np.float32)
