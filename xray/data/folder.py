@@ -38,7 +38,7 @@ class Folder:
         rows = rows_of_files(self.root)
         return [ViewName(row.object, row.view) for row in rows if row.accepted], len(rows)
 
-    def _check_names(self, views: list[View]) -> None:
+    def _check_names(self, views: list[ViewName]) -> None:
         """InputError where names of the manifest are those of files as a spreadsheet changes them.
 
         It looks at some views, spread evenly: that is what a spreadsheet does to all of a column. Files that are
