@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import statistics
 import sys
 import tempfile
@@ -41,7 +40,7 @@ from xray.mesh.mesh import Mesh
 from xray.preprocess.dataset_run import DatasetJob
 from xray.preprocess.render_object import COMPRESSION, Rendered, RenderSettings, RenderTask, render_object
 from xray.preprocess.shading import picture
-from xray.preprocess.xray_object import ObjectJob, XRaySettings
+from xray.preprocess.xray_object import ObjectJob, XRaySettings, peak_mib
 from xray.raycast.capture import capture_sparse
 from xray.raycast.caster import RayCaster
 
@@ -283,7 +282,7 @@ def large_object(kind: str, path: Path, views: int, target: Path) -> tuple[float
             seconds = cpu_seconds(render_object, task)
         if uid == "small" or kind == "X-Rays":
             seconds = cpu_seconds(job, (uid, file))
-    return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return seconds, peak_mib()
 
 
 def cpu_seconds(action: Callable, item: object) -> float:
@@ -306,26 +305,26 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--formats", type=int, default=1_300_000, help="faces of the mesh that is loaded; 0 leaves it out"
     )
-    parser.add_argument("--only", choices=("whole", "large", "all"), default="all", help="some of the blocks")
+    parser.add_argument("--only", choices=("whole", "large", "stages", "all"), default="all", help="some of the blocks")
     flags = parser.parse_args(arguments)
     global now
     now = CLOCKS[flags.clock]
     with tempfile.TemporaryDirectory() as folder:
-        if flags.only != "whole":
+        if flags.only in ("large", "all"):
             large(Path(folder))
         if flags.only == "large":
             return cli.OK
-        for faces in flags.faces:
-            path = Path(folder) / f"shells_{faces}.glb"
+        made = [Path(folder) / f"shells_{faces}.glb" for faces in flags.faces]
+        for path, faces in zip(made, flags.faces, strict=True):
             write_shells(path, faces)
-            whole(path, Path(folder), flags.rounds)
-        for path in flags.meshes:
-            whole(path, Path(folder), flags.rounds)
-        if flags.formats:
-            formats(flags.formats, Path(folder), flags.rounds)
+        if flags.only != "stages":
+            for path in [*made, *flags.meshes]:
+                whole(path, Path(folder), flags.rounds)
+            if flags.formats:
+                formats(flags.formats, Path(folder), flags.rounds)
         if flags.only == "whole":
             return cli.OK
-        for path in [*(Path(folder) / f"shells_{faces}.glb" for faces in flags.faces), *flags.meshes]:
+        for path in [*made, *flags.meshes]:
             compare(path, Path(folder), flags.rounds)
         memory(flags.faces, Path(folder))
         if flags.workers:

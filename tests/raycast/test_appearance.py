@@ -12,6 +12,7 @@ from xray.mesh.mesh import Mesh
 from xray.mesh.part import Material, Part
 from xray.mesh.texture import WRAPS, Texture
 from xray.raycast.appearance import Surface, color_of, level_of, normal_of, surface_of
+from xray.raycast.caster import RayCaster
 
 
 @wp.kernel
@@ -89,3 +90,18 @@ def test_levels_are_those_of_the_curve():
     expected = srgb.from_linear(np.minimum(light, 1)) * 255
     assert np.abs(level.numpy() - expected).max() < 0.5 + 1e-4
     assert np.array_equal(level.numpy()[:256], np.arange(256))
+
+
+@pytest.mark.parametrize("kind", ["textures", "plain", "colours", "normals"])
+def test_the_colours_of_hits_are_those_of_the_mesh_to_the_bit(kind):
+    rng = np.random.default_rng(5)
+    every = parts(rng)[kind]
+    for chosen in (every, every[:-2:2] or every[:1]):  # with tinted and moved textures, and without
+        mesh = Mesh(chosen, np.eye(3), "made")
+        caster = RayCaster(mesh.vertices, mesh.faces)
+        directions = rng.normal(size=(20000, 3)) * 0.3 + (0, 1, 0)
+        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+        found = caster.crossings(np.array([0, -2.0, 0]), directions, 8)
+        assert len(found.ray) > 100
+        expected = mesh.colors(found.face, found.barycentric)
+        assert np.array_equal(caster.colors(mesh, found), expected)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from weakref import WeakKeyDictionary
-
 import numpy as np
 
 from ..common.errors import InputError
@@ -30,9 +28,6 @@ _STEP = wp.constant(int(EDGE_COLOR * 255))
 
 SUN_POSITION = 4 * np.array([0.36, -0.48, 0.8])
 """World; far enough from the unit box to act as parallel light, from one side, above."""
-
-_surfaces: WeakKeyDictionary[Mesh, Surface] = WeakKeyDictionary()
-"""Of meshes that pictures were made of, so that the views of one share it."""
 
 
 @wp.struct
@@ -65,9 +60,7 @@ def picture(mesh: Mesh, caster: RayCaster, camera: Camera, light: str = "studio"
     if light not in ("studio", "none"):
         raise InputError(f"light {light!r}: expected studio or none")
     lit = int(light != "none")
-    if mesh not in _surfaces:
-        _surfaces[mesh] = surface_of(mesh)
-    look = _surfaces[mesh], caster.light(SUN_POSITION), lit
+    look = surface_of(mesh), caster.light(SUN_POSITION), lit
     canvas = _canvas(camera)
     first = caster.nearest(camera)
     wp.launch(_draw, dim=camera.height, inputs=[first.casting, first.near, *look, canvas], device="cpu")

@@ -294,7 +294,7 @@ class ObjectJob:
             hits_outside=sum(row.hits_before_near + row.hits_beyond_far for row in written),
             cut=sum((row.cut or 0) > 0 for row in written),
             reason=next((f"{row.view}: {row.reason}".removeprefix(": ") for row in rows if row.status == "failed"), ""),
-            peak_mib=_peak_mib(),
+            peak_mib=peak_mib(),
         )
 
 
@@ -345,7 +345,7 @@ def _hits(sparse: SparseXRay) -> tuple[int, ...]:
     return tuple(np.diff(is_depth[sparse.indptr]).tolist())
 
 
-def _peak_mib() -> float:
+def peak_mib() -> float:
     """Largest memory of this process so far. `getrusage` would count the parent's."""
     for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
         if line.startswith("VmHWM:"):

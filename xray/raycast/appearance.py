@@ -5,6 +5,8 @@ Colours and normals are those of `Mesh.colors` and `Mesh.normals`, which say wha
 
 from __future__ import annotations
 
+from weakref import WeakKeyDictionary
+
 import numpy as np
 
 from ..common import srgb
@@ -77,8 +79,18 @@ class Sample:
     sun: wp.int8
 
 
+_surfaces: WeakKeyDictionary[Mesh, Surface] = WeakKeyDictionary()
+"""Of meshes that were seen, so that all views of one share it."""
+
+
 def surface_of(mesh: Mesh) -> Surface:
     """What kernels need of a mesh; it stands in the mesh's own arrays wherever they have the form."""
+    if mesh not in _surfaces:
+        _surfaces[mesh] = _made_surface(mesh)
+    return _surfaces[mesh]
+
+
+def _made_surface(mesh: Mesh) -> Surface:
     surface = Surface()
     surface.flat = _shared(mesh.face_normals, wp.vec3d)
     surface.smooth = _shared(mesh.vertex_normals if mesh.has("normals") else np.zeros((0, 3)), wp.vec3d)
@@ -169,6 +181,48 @@ def looked_up(paint: Paint, uv: wp.vec2d) -> wp.vec3:
     first = pixel_at(paint, one, row)
     lower = first + (pixel_at(paint, two, row) - first) * right_share
     return (upper + (lower - upper) * lower_share) / 255.0
+
+
+@wp.kernel
+def _look_up(
+    surface: Surface,
+    casting_faces: wp.array(dtype=wp.vec3i),
+    face: wp.array(dtype=wp.int32),
+    weights: wp.array(dtype=wp.vec3d),
+    plain: wp.array(dtype=wp.vec3),
+    color: wp.array(dtype=wp.vec3),
+):
+    """sRGB of points whose material has a texture and nothing else, or one of the `plain` colours."""
+    item = wp.tid()
+    index = face[item]
+    material = surface.material[index]
+    paint = surface.paints[material]
+    color[item] = plain[material]
+    if paint.pixels != wp.uint64(0):
+        corner = casting_faces[index]
+        weight = weights[item]
+        uv = surface.uv[corner[0]] * weight[0] + surface.uv[corner[1]] * weight[1]
+        color[item] = looked_up(paint, uv + surface.uv[corner[2]] * weight[2])
+
+
+def hit_colors(mesh: Mesh, faces: wp.array, face: np.ndarray, barycentric: np.ndarray) -> np.ndarray:
+    """`Mesh.colors` by texture, to the bit, in one pass where no texture is tinted or transformed.
+
+    Args:
+      faces: those of the mesh, on the CPU.
+    """
+    tinted = mesh.has("vertex_colors") or mesh.has("face_colors")
+    for material in mesh.materials:
+        if material.texture is not None:
+            moved = material.texture.transform is not None
+            tinted = tinted or moved or bool(np.abs(material.factor - 1).max() > 1e-5)
+    if tinted or not len(face):
+        return mesh.colors(face, barycentric)
+    plain = np.stack([np.clip(srgb.from_linear(material.factor), 0, 1) for material in mesh.materials])
+    color = wp.empty(len(face), dtype=wp.vec3, device="cpu")
+    given = [_shared(face, wp.int32), _shared(barycentric, wp.vec3d), _shared(plain.astype(np.float32), wp.vec3)]
+    wp.launch(_look_up, dim=len(face), inputs=[surface_of(mesh), faces, *given, color], device="cpu")
+    return color.numpy()
 
 
 @wp.func

@@ -66,7 +66,7 @@ def capture_sparse(
     values[:, 0] = found.depth
     world_from_camera = camera.world_from_camera[:3, :3]
     values[:, 1:4] = mesh.normals(found.face, found.barycentric, normals) @ world_from_camera
-    values[:, 4:7] = mesh.colors(found.face, found.barycentric, color)
+    values[:, 4:7] = caster.colors(mesh, found, color)
     sparse = _assemble(found, values, (layers, camera.height, camera.width))
     hits = np.bincount(found.layer, minlength=layers)
     stats = CaptureStats(
