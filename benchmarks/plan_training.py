@@ -196,11 +196,7 @@ def report(plan: Plan, config: Config, share: float, memory_share: float) -> str
     resident = ", ".join(f"{name} {size / GIB:.2f}" for name, size in plan.resident.items() if size)
     flops = plan.flops_a_sample
     cached = " (encoders from the cache)" if plan.cached else ""
-    batches = {False: plan.largest_batch, True: plan.largest_batch_checkpointing}
-    chosen = batches[config.train.gradient_checkpointing]
-    fits = "fits" if plan.batch <= chosen else f"DOES NOT FIT: at most {chosen}"
-    if plan.batch > chosen and not config.train.gradient_checkpointing:
-        fits += f"; with train.gradient_checkpointing=true {plan.largest_batch_checkpointing}"
+    fits = fitting(plan, config.train.gradient_checkpointing)
     seconds = ", ".join(f"{name} {value:.4f}" for name, value in plan.seconds.items())
     lines = [
         f"{plan.count} x {plan.card}, batch {plan.batch} a GPU, {plan.precision}",
@@ -221,6 +217,19 @@ def report(plan: Plan, config: Config, share: float, memory_share: float) -> str
         f"({storage(plan)})",
     ]
     return "\n".join(lines) + "\n"
+
+
+def fitting(plan: Plan, checkpointing: bool) -> str:
+    """Whether the batch of a plan fits into the memory, and if not what does."""
+    limit = plan.largest_batch_checkpointing if checkpointing else plan.largest_batch
+    if plan.batch <= limit:
+        return "fits"
+    if not plan.largest_batch and not plan.largest_batch_checkpointing:
+        return "DOES NOT FIT, nor does a single sample, with checkpointing or without"
+    text = f"DOES NOT FIT: at most {limit}"
+    return (
+        text if checkpointing else f"{text}; with train.gradient_checkpointing=true {plan.largest_batch_checkpointing}"
+    )
 
 
 def storage(plan: Plan) -> str:

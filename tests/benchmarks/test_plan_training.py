@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import plan_training
 import pytest
@@ -194,6 +195,19 @@ def test_the_largest_batch_is_the_largest(tmp_path, capsys):
     largest = plan_training.largest_batch(cost, usable)
     assert cost.peak(largest) <= usable < cost.peak(largest + 1)
     assert plan_training.largest_batch(cost, cost.resident) == 0
+
+
+@pytest.mark.parametrize(
+    ("largest", "text"),
+    [
+        ((14, 20), "fits"),
+        ((4, 6), "DOES NOT FIT: at most 4; with train.gradient_checkpointing=true 6"),
+        ((0, 0), "DOES NOT FIT, nor does a single sample, with checkpointing or without"),
+    ],
+)
+def test_what_fits_is_said(largest, text):
+    plan = SimpleNamespace(batch=14, largest_batch=largest[0], largest_batch_checkpointing=largest[1])
+    assert plan_training.fitting(plan, checkpointing=False) == text
 
 
 def test_the_command_prints_a_plan_and_writes_its_numbers(tmp_path, capsys):
