@@ -112,3 +112,14 @@ def test_a_file_turns_once(tmp_path, kind):
     wide = [np.ptp(np.flatnonzero(is_object(picture).any(0))) for picture in pictures]
     assert wide.index(max(wide)) in (0, 1, 5, 6, 7, 11)
     assert max(wide) > 1.8 * min(wide)
+
+
+def test_pictures_are_the_same_on_one_core_and_on_several(monkeypatch):
+    """Sums of light may differ in their last bits."""
+    shown = surface(trimesh.creation.icosphere(3))
+    pictures = []
+    for cores in (1, 3):
+        monkeypatch.setattr("os.sched_getaffinity", lambda _, cores=cores: set(range(cores)))
+        pictures.append(np.stack(turntable(shown, 5, 48)).astype(int))
+    assert len(pictures[0]) == 5
+    assert np.abs(pictures[1] - pictures[0]).max() <= 1
