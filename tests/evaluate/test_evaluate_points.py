@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from xray.common.axes import to_y_up
 from xray.common.cli import BAD_INPUT, FAILURES, OK
 from xray.common.errors import InputError
 from xray.core.points import PointCloud
-from xray.evaluate.files import Triangles, estimate_normals, find_shapes, load_shape, score_pair, to_cloud
+from xray.evaluate.files import Triangles, estimate_normals, find_shapes, load_shape, pair, score_pair, to_cloud
 from xray.mesh.load import load_mesh
 from xray.mesh.ply import save_ply
 from xray.metrics.nearest import MISSING_DISTANCE
@@ -291,3 +292,15 @@ def test_bad_input_is_one_line(folders, capsys, case):
     errors = capsys.readouterr().err.strip().splitlines()
     assert len(errors) == 1
     assert errors[0].startswith("error: ")
+
+
+def test_accents_of_other_systems_do_not_part_a_prediction_from_its_truth(tmp_path):
+    for folder, form in (("pred", "NFD"), ("gt", "NFC")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / unicodedata.normalize(form, "caf\u00e9.ply")).touch()
+    pairs, unpaired, _ = pair(tmp_path / "pred", tmp_path / "gt")
+    assert [(name, *map(bool, files)) for name, files in pairs.items()] == [("caf\u00e9", True, True)]
+    assert unpaired == []
+    (tmp_path / "pred/caf\u00e9.ply").touch()
+    with pytest.raises(InputError, match="two shapes of one name"):
+        pair(tmp_path / "pred", tmp_path / "gt")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import pytest
 from PIL import Image
 
@@ -79,6 +81,14 @@ def test_a_mask_is_found_by_the_name_of_the_picture(tmp_path):
     for absent in ("photo1", "none/a"):
         with pytest.raises(InputError, match=r"no mask|no such mask"):
             find_mask(tmp_path / "masks", PictureFile(tmp_path / "a.png", absent))
+
+
+def test_accents_of_other_systems_do_not_part_a_mask_from_its_picture(tmp_path):
+    decomposed, composed = (unicodedata.normalize(form, "caf\u00e9") for form in ("NFD", "NFC"))
+    touch(tmp_path / f"{decomposed}.png")
+    assert find_mask(tmp_path, PictureFile(tmp_path, composed)).stem == decomposed
+    touch(tmp_path / f"{composed}.png")
+    assert find_mask(tmp_path, PictureFile(tmp_path, composed)).stem == composed
 
 
 def test_whether_results_can_be_written_is_known_before(tmp_path):

@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 
 from ..common import cli
-from ..common.files import ROOT
+from ..common.files import ROOT, real_path
 from ..preprocess import flags as shared
 from ..preprocess.xray_object import ObjectJob
 from ..preprocess.xray_run import TIMEOUT_S, make_xrays
@@ -34,6 +34,6 @@ def main(arguments: list[str] | None = None) -> int:
     """Run; returns the exit status."""
     flags = parse(arguments)
     settings = shared.xray_settings(flags)
-    job = ObjectJob(settings, flags.image_root.resolve(), flags.xray_root.resolve(), flags.overwrite)
+    job = ObjectJob(settings, real_path(flags.image_root), real_path(flags.xray_root), flags.overwrite)
     workers, timeout_s, shard = shared.run_limits(flags, TIMEOUT_S)
     return make_xrays(job, shared.chosen_meshes(flags), workers, timeout_s, shard, flags.executor)

@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 
 from ..common import cli
-from ..common.files import ROOT
+from ..common.files import ROOT, real_path
 from ..preprocess import flags as shared
 from ..preprocess.dataset_run import TIMEOUT_S, make_dataset
 from ..preprocess.xray_object import ObjectJob
@@ -34,7 +34,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Run; returns the exit status."""
     flags = parse(arguments)
-    root = flags.root.resolve()
+    root = real_path(flags.root)
     xrays = ObjectJob(shared.xray_settings(flags), root / "images", root / "xrays", flags.overwrite)
     pictures = shared.render_settings(flags)
     workers, timeout_s, shard = shared.run_limits(flags, TIMEOUT_S)

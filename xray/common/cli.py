@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from .errors import InputError, RunError, Stopped
-from .files import NO_ROOM
+from .files import NO_ROOM, UNUSABLE, printable
 
 OK, STOPPED, BAD_INPUT, FAILURES = 0, 1, 2, 3
 """Exit statuses: all done; a run that cannot go on; input that cannot be used; done, with failures recorded."""
@@ -42,10 +42,10 @@ def entry(main: Callable[..., int | None]) -> Callable[..., int]:
             _say(f"error: {error}\n")
             return STOPPED
         except OSError as error:
-            if error.errno not in NO_ROOM:
+            if error.errno not in (*NO_ROOM, *UNUSABLE):
                 raise
-            _say(f"error: {error.filename or 'writing'}: {error.strerror}\n")
-            return STOPPED
+            _say(f"error: {printable(str(error.filename or 'writing'))}: {error.strerror}\n")
+            return STOPPED if error.errno in NO_ROOM else BAD_INPUT
         except Stopped as stopped:
             number = signal.Signals(stopped.args[0])
             _say(f"stopped by {number.name}\n")

@@ -21,6 +21,15 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """Errors of writing that the next file would meet too: a full disk, a used-up quota, a read-only file system."""
 
 
+UNUSABLE = (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM)
+"""Errors of a path that was given: too long, links in a circle, no permission."""
+
+
+def real_path(path: Path) -> Path:
+    """The path without links in it. Unlike `Path.resolve` it raises nothing where links go in a circle."""
+    return Path(os.path.realpath(path))
+
+
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """A temporary file beside `path` that takes its place only when the block ends well.

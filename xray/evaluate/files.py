@@ -6,6 +6,7 @@ A mesh is sampled on its surface; a point cloud is taken as it is.
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -100,7 +101,8 @@ def find_shapes(folder: str | Path, truths: bool, form: str = "points") -> Shape
     left_out = [path for path in others if path.stem.endswith(unwanted)]
     found: dict[str, Path] = {}
     for path in sorted({*chosen, *others} - set(left_out)):
-        name = _base(path).relative_to(folder).as_posix()
+        # Accents are one letter or two, by the system that wrote the name.
+        name = unicodedata.normalize("NFC", _base(path).relative_to(folder).as_posix())
         if name in found:
             raise InputError(f"{found[name]} and {path}: two shapes of one name; files are paired by name")
         found[name] = path

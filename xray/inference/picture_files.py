@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from unicodedata import normalize
 
 from ..common.errors import InputError
 from ..common.files import check_writable
@@ -136,9 +137,10 @@ def find_mask(mask: Path | None, picture: PictureFile) -> Path | None:
     place = mask / picture.name
     if not place.parent.is_dir():
         raise InputError(f"{place.parent}: no such mask")
-    found = sorted(
-        path for path in place.parent.iterdir() if path.stem == place.name and path.suffix.lower() in SUFFIXES
-    )
+    pictures = sorted(path for path in place.parent.iterdir() if path.suffix.lower() in SUFFIXES)
+    found = [path for path in pictures if path.stem == place.name] or [
+        path for path in pictures if normalize("NFC", path.stem) == normalize("NFC", place.name)
+    ]
     if not found:
         raise InputError(f"{mask}: no mask named {picture.name} in it")
     return found[0]

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from ..common.axes import UP
+from ..common.files import real_path
 from ..common.jobs import EXECUTORS
 from ..data.mesh_files import ID_RULES, MeshFolder
 from ..data.object_shard import ObjectShard
@@ -80,7 +81,7 @@ def xray_settings(flags: argparse.Namespace) -> XRaySettings:
 
 def chosen_meshes(flags: argparse.Namespace) -> MeshFolder:
     """Of `add_mesh_flags`."""
-    return select_meshes(flags.mesh_root.resolve(), flags.mesh_list, flags.id)
+    return select_meshes(real_path(flags.mesh_root), flags.mesh_list, flags.id)
 
 
 def run_limits(flags: argparse.Namespace, default_s: float) -> tuple[int, float | None, ObjectShard]:
