@@ -4,14 +4,15 @@ from pathlib import Path
 
 LONG = (
     "repository/test_readme.py",
+    "training/test_compile.py",
     "demo/test_demo.py",
     "repository/test_slurm.py",
-    "training/test_resume.py",
     "repository/test_train_scripts.py",
     "training/test_sharded.py",
+    "training/test_resume.py",
     "benchmarks/test_check_gpu.py",
-    "evaluate/test_evaluation.py",
     "preprocess/test_get_xray.py",
+    "evaluate/test_evaluation.py",
     "training/test_launch.py",
     "evaluate/test_evaluation_folders.py",
     "repository/test_pretrained.py",

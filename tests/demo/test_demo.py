@@ -11,7 +11,7 @@ import io
 import json
 import os
 import re
-import subprocess
+import signal
 import sys
 import time
 import urllib.error
@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 from helpers.chromium import BROWSER, PATIENCE_S, Chromium
 from helpers.demo_requests import ask, upload
+from helpers.forked import python
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
@@ -31,19 +32,15 @@ README_PICTURE = os.environ.get("XRAY_DEMO_PICTURE")
 STEPS = None if README_PICTURE else 2
 """Of sampling; None for the model's own number, so that the README shows what a visitor sees."""
 
-WATCHED = """
-import os, runpy, sys
 
-def watch(event, arguments):
-    if event in ("socket.connect", "socket.getaddrinfo"):
-        sys.stderr.write(f"asked for {arguments[1:] if event == 'socket.connect' else arguments[:2]}\\n")
+def watch() -> None:
+    """Write down every address that this process speaks to from now on."""
 
-sys.addaudithook(watch)
-entry, *sys.argv[1:] = sys.argv[1:]
-sys.path[0] = os.path.dirname(entry)
-runpy.run_path(entry, run_name="__main__")
-"""
-"""Runs an entry and writes down every address that its process speaks to."""
+    def hear(event: str, arguments: tuple) -> None:
+        if event in ("socket.connect", "socket.getaddrinfo"):
+            sys.stderr.write(f"asked for {arguments[1:] if event == 'socket.connect' else arguments[:2]}\n")
+
+    sys.addaudithook(hear)
 
 
 class Server:
@@ -51,9 +48,8 @@ class Server:
 
     def __init__(self, folder: Path, *flags: str) -> None:
         self.log = folder / "demo.log"
-        command = [sys.executable, "-c", WATCHED, str(ROOT / "demo.py"), "--port", "0", "--device", "cpu", *flags]
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+        command = [str(ROOT / "demo.py"), "--port", "0", "--device", "cpu", *flags]
+        self.process = python(command, folder, self.log, watch)
 
     def address(self, timeout_s: float = PATIENCE_S) -> str:
         """Where it serves, as it says itself."""
@@ -87,10 +83,11 @@ def inferred(tmp_path_factory):
     output = tmp_path_factory.mktemp("infer")
     flags = ["--image", str(PICTURE), "--output", str(output), "--seed", "3", "--device", "cpu"]
     flags += ["--steps", str(STEPS)] if STEPS else []
-    process = subprocess.Popen([sys.executable, str(ROOT / "infer.py"), *flags], cwd=output, stderr=subprocess.DEVNULL)
+    log = tmp_path_factory.mktemp("log") / "infer.log"
+    process = python([str(ROOT / "infer.py"), *flags], output, log)
 
     def wait() -> Path:
-        assert process.wait(PATIENCE_S) == 0
+        assert process.wait(PATIENCE_S) == 0, log.read_text()
         return output
 
     return wait
@@ -102,7 +99,7 @@ def server(tmp_path_factory, inferred):
     yield running
     folder = running.folder()
     assert folder.is_dir()
-    running.process.terminate()
+    running.process.send_signal(signal.SIGTERM)
     running.process.wait(PATIENCE_S)
     assert not folder.exists()
 

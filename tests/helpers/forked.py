@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState
+from tqdm import tqdm
 
 ROOT = Path(__file__).parents[2]
 FORK = multiprocessing.get_context("fork")
@@ -47,6 +49,10 @@ class Forked:
     def poll(self) -> int | None:
         """Its exit status once it has ended, minus the signal's number where one ended it."""
         return self._process.exitcode
+
+    @property
+    def returncode(self) -> int | None:
+        return self.poll()
 
     def wait(self, timeout_s: float | None = None) -> int:
         self._process.join(timeout_s)
@@ -159,7 +165,9 @@ def _main(work: Callable[[], int], log: Path) -> None:
         os.dup2(stream.fileno(), 1)
         os.dup2(stream.fileno(), 2)
     # pytest's own are gone with this process
-    sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
+    # closefd: a copy of a copy lets go of these, which must not close its own.
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
     logging.root.handlers.clear()
+    tqdm.set_lock(threading.RLock())  # its own is one for all copies: who was killed with it would stop them all
     torch.set_num_threads(1)  # the threads of the process that was copied do not exist here
     sys.exit(work())

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
-import sys
 import time
 import warnings
-from functools import partial
 from pathlib import Path
 
 import psutil
 import torch
-from accelerate.state import AcceleratorState, GradientState, PartialState
-from helpers.forked import Forked, can_fork, side_by_side
+from accelerate.state import AcceleratorState, GradientState
+from helpers.forked import Forked, can_fork, distributed, python
 from safetensors.torch import load_file
 
 from xray.commands.train import train
@@ -57,35 +54,33 @@ def run(stage: str, data: Path, output: Path, *overrides: str) -> int:
     return entry(train)(stage, arguments(stage, data, output, *overrides))
 
 
-def launch(stage: str, data: Path, output: Path, *overrides: str, processes: int = 1, **options) -> subprocess.Popen:
-    """Train in another process, or in several under torchrun, with stderr in `output`.log."""
+def launch(stage: str, data: Path, output: Path, *overrides: str, processes: int = 1, before=lambda: None) -> Process:
+    """Train by the command, in another process or in several under torchrun, with stderr in `output`.log."""
     module = []
     if processes > 1:
         module = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    command = [sys.executable, *module, f"train_{stage}.py", *arguments(stage, data, output, *overrides)]
-    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    with output.with_suffix(".log").open("a") as log:
-        return subprocess.Popen(command, cwd=ROOT, env=env, stderr=log, stdout=log, start_new_session=True, **options)
+
+    def prepare() -> None:
+        os.environ.update(OMP_NUM_THREADS="1", PYTHONWARNINGS="ignore")
+        warnings.simplefilter("ignore")
+        before()
+
+    words = [*module, f"train_{stage}.py", *arguments(stage, data, output, *overrides)]
+    return python(words, ROOT, output.with_suffix(".log"), prepare)
 
 
 def start(stage: str, data: Path, output: Path, *overrides: str, processes: int = 1, before=lambda: None) -> Process:
     """As `launch`, in copies of this process: no command, no torchrun, and at once. `before` is called there first."""
     if not can_fork():
-        return launch(stage, data, output, *overrides, processes=processes, preexec_fn=before)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1]), "WORLD_SIZE": str(processes)}
+        return launch(stage, data, output, *overrides, processes=processes, before=before)
 
-    def rank(number: int) -> int:
-        if processes > 1:
-            os.environ.update(meeting, RANK=str(number), LOCAL_RANK=str(number), LOCAL_WORLD_SIZE=str(processes))
+    def train_here() -> int:
         warnings.simplefilter("ignore")
-        PartialState._reset_state()
         return run(stage, data, output, *overrides)
 
     def work() -> int:
         before()
-        return rank(0) if processes == 1 else side_by_side([partial(rank, number) for number in range(processes)])
+        return train_here() if processes == 1 else distributed(train_here, processes)
 
     return Forked(work, output.with_suffix(".log"))
 

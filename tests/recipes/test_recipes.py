@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 import resource
-import runpy
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
-from accelerate.state import AcceleratorState, GradientState, PartialState
-from helpers.forked import Forked, can_fork
+from helpers.forked import can_fork, python
 from PIL import Image
 from train_vae import load_batch, pictures
 
@@ -131,17 +128,9 @@ def test_baselines(small):
 
 
 def in_a_copy(log: Path, script: Path, *arguments: object) -> float:
-    """As `command` runs a script, in a copy of this process, which has imported everything already."""
-
-    def work() -> None:
-        sys.argv = [str(script), *map(str, arguments)]
-        PartialState._reset_state()
-        AcceleratorState._reset_state(True)
-        GradientState._reset_state()
-        runpy.run_path(str(script), run_name="__main__")
-
+    """As `command` runs a script, in a copy of this process, which has imported torch already."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert Forked(work, log).wait(600) == 0, log.read_text()
+    assert python([str(script), *map(str, arguments)], ROOT, log).wait(600) == 0, log.read_text()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 

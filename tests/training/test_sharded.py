@@ -1,10 +1,11 @@
 """FSDP over two CPU processes: it trains as DDP does, saves from every process, and goes on."""
 
 import os
-import subprocess
-import sys
 
 import torch
+import torch.distributed.run
+from accelerate.commands.launch import launch_command, launch_command_parser
+from helpers.forked import python
 from helpers.tiny_runs import make_data
 from helpers.training_runs import ROOT, arguments, start
 from safetensors.torch import load_file
@@ -25,19 +26,39 @@ OPTIONS = (
 )
 
 
+FLAGS = ["--num_processes", "2", "--config_file", "configs/accelerate/fsdp.yaml", "train_upsampler.py"]
+
+
+def launch_environment(monkeypatch) -> dict[str, str]:
+    """What `accelerate launch` tells the processes by their environment; they are not started."""
+    told = {}
+    with monkeypatch.context() as launcher:
+        launcher.chdir(ROOT)
+        launcher.setattr(torch.distributed.run, "run", lambda _: told.update(os.environ))
+        launch_command(launch_command_parser().parse_args(FLAGS))
+    assert told["ACCELERATE_USE_FSDP"] == "true"
+    return told
+
+
 def test_sharded_training_equals_ddp_also_after_going_on(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     data = make_data(tmp_path / "data")
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "2"]
-    launcher += ["--config_file", "configs/accelerate/fsdp.yaml", "train_upsampler.py"]
-    for steps in (1, 2):
-        overrides = (f"train.max_steps={steps}", *OPTIONS)
-        command = [*launcher, *arguments("upsampler", data, tmp_path / "fsdp", *overrides)]
-        done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=900)
-        assert done.returncode == 0, done.stderr[-2000:]
-        assert "2 processes x batch 1" in done.stderr
-    assert "going on from step 1" in done.stderr
+    with monkeypatch.context() as launched:
+        for name, value in launch_environment(monkeypatch).items():
+            launched.setenv(name, value)
+        first = start("upsampler", data, tmp_path / "fsdp", "train.max_steps=1", *OPTIONS, processes=2)
+        assert first.wait(900) == 0
+    assert "2 processes x batch 1" in (tmp_path / "fsdp.log").read_text()
+    assert list((tmp_path / "fsdp" / "checkpoint-1").rglob("*.distcp")), "sharded already"
+
+    overrides = ("train.max_steps=2", *OPTIONS)
+    command = ["-m", "accelerate.commands.launch", *FLAGS]
+    command += arguments("upsampler", data, tmp_path / "fsdp", *overrides)
+    log = tmp_path / "launched.log"
+    assert python(command, ROOT, log).wait(900) == 0, log.read_text()[-2000:]
+    assert "2 processes x batch 1" in log.read_text()
+    assert "going on from step 1" in log.read_text()
     assert start("upsampler", data, tmp_path / "ddp", *overrides, processes=2).wait(900) == 0
 
     folder = tmp_path / "fsdp" / "checkpoint-2"

@@ -178,10 +178,3 @@ def test_input_that_cannot_be_used_is_one_line(data, tmp_path, capsys, override,
 def test_what_needs_a_gpu_says_so(data, tmp_path, capsys, override):
     assert run("diffusion", data, tmp_path / "out", override) == 2
     assert f"{override.split('=')[0]}" in last_line(capsys)
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device, whose code needs no C++ compiler")
-def test_compiling_without_a_compiler_says_so(data, tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("CXX", "no-such-compiler")
-    assert run("upsampler", data, tmp_path / "out", "train.compile=true") == 2
-    assert "train.compile needs a C++ compiler and there is no no-such-compiler" in last_line(capsys)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .errors import InputError
+from .errors import InputError, RunError
 
 LONGEST_NAME = 255
 """Bytes of a file's name on the usual file systems."""
@@ -95,6 +95,24 @@ def check_writable(path: Path) -> None:
         raise InputError(f"{path.parent}: results cannot be written there ({error.strerror or error})") from None
     finally:
         _remove(partial)
+
+
+def make_folder(folder: Path, content: str) -> None:
+    """InputError where a folder of such content, as "pictures", cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made a folder of {content} ({error.strerror})") from None
+
+
+@contextmanager
+def full_disk(folder: Path) -> Iterator[None]:
+    """Turn the system's error of a write into a RunError that names the file."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or folder
+        raise RunError(f"{where}: {error.strerror}; stopped, the same command goes on from here") from error
 
 
 def _look_at(path: Path) -> None:

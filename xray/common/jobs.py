@@ -16,8 +16,8 @@ from multiprocessing.connection import Connection, wait
 
 from tqdm import tqdm
 
-from .errors import InputError, RunError, Stopped
-from .worker import STARTUP_S, THREAD_VARIABLES, Failure, attempt, describe
+from .errors import Failure, InputError, RunError, Stopped, attempt, describe
+from .ray_jobs import STARTUP_S, THREAD_VARIABLES, run_on_ray
 
 STOPPING = (signal.SIGTERM, signal.SIGHUP)
 """By which clusters and service managers end a process, and a terminal whose connection is lost."""
@@ -89,8 +89,6 @@ def run_jobs(
     if total == 0:
         return
     if executor == "ray":
-        from .ray_jobs import run_on_ray
-
         done = run_on_ray(function, iter(items), workers, timeout_s, prepare)
     elif workers == 0:
         done = _run_here(function, items, prepare)

@@ -11,9 +11,14 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 
-from .errors import InputError, RunError
+from .errors import Failure, InputError, RunError, attempt
 from .files import ROOT
-from .worker import STARTUP_S, THREAD_VARIABLES, Failure, attempt
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""Set to 1 before the libraries are loaded that read them: one core a worker."""
+
+STARTUP_S = 600.0
+"""Longest start of a worker: imports, and compiling kernels on the first run of a machine."""
 
 MAX_LOST_STARTS = 5
 """So many actors in a row that are lost before they have started end the run."""

@@ -7,13 +7,13 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 
 from ..common.cli import FAILURES, OK
+from ..common.files import full_disk, make_folder
 from ..common.folder_lock import folder_lock
 from ..common.jobs import Failure, attempt, run_jobs, stop_on_signal
 from ..data.manifest import MANIFEST, RENDER_RECORD
 from ..data.mesh_files import MeshFolder
 from ..data.object_shard import ObjectShard
 from .mesh_source import MeshSource
-from .output_folder import full_disk, make_folder
 from .render_object import Rendered, RenderSettings, RenderTask, render_object
 from .render_run import RenderRecord, render_tasks
 from .xray_object import ObjectJob, ViewCounts

@@ -12,14 +12,13 @@ from pathlib import Path
 
 from ..common.cli import FAILURES, OK
 from ..common.errors import InputError
-from ..common.files import atomic_path, printable
+from ..common.files import atomic_path, full_disk, make_folder, printable
 from ..common.folder_lock import folder_lock
 from ..common.jobs import Failure, run_jobs, stop_on_signal
 from ..data.manifest import RENDER_RECORD
 from ..data.mesh_files import MeshFolder
 from ..data.object_shard import ObjectShard, parts_of
 from .blender import find_blender
-from .output_folder import full_disk, make_folder
 from .render_object import Rendered, RenderSettings, RenderTask, render_object
 
 log = logging.getLogger(__name__)

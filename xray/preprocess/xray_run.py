@@ -12,13 +12,12 @@ from pathlib import Path
 
 from ..common.cli import FAILURES, OK
 from ..common.errors import InputError
-from ..common.files import atomic_path, printable
+from ..common.files import atomic_path, full_disk, make_folder, printable
 from ..common.folder_lock import folder_lock
 from ..common.jobs import Failure, run_jobs, stop_on_signal
 from ..data.manifest import COLUMNS, MANIFEST, Row, objects_with, read_manifest
 from ..data.mesh_files import MeshFolder
 from ..data.object_shard import ObjectShard
-from .output_folder import full_disk, make_folder
 from .render_run import render_failures
 from .xray_object import ROWS, ObjectJob, ViewCounts
 
