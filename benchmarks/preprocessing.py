@@ -39,10 +39,10 @@ from xray.mesh.load import load_mesh
 from xray.mesh.mesh import Mesh
 from xray.preprocess.dataset_run import DatasetJob
 from xray.preprocess.render_object import COMPRESSION, Rendered, RenderSettings, RenderTask, render_object
-from xray.preprocess.shading import picture
 from xray.preprocess.xray_object import ObjectJob, XRaySettings, peak_mib
 from xray.raycast.capture import capture_sparse
 from xray.raycast.caster import RayCaster
+from xray.raycast.shading import picture
 
 VIEWS, LAYERS, SIZE, PIXELS = 8, 16, 256, 512
 

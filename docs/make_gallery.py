@@ -23,8 +23,8 @@ from xray.inference.image_to_mesh import VIEWER, GenerationSettings, ShapeGenera
 from xray.mesh.load import load_mesh
 from xray.mesh.mesh import Mesh
 from xray.preprocess.render_object import RenderSettings
-from xray.preprocess.shading import picture
 from xray.raycast.caster import RayCaster
+from xray.raycast.shading import picture
 from xray.surface.surface import Surface
 from xray.visual.turntable import turntable
 

@@ -13,9 +13,9 @@ from xray.common.images import composite
 from xray.core.camera import Camera, look_at
 from xray.core.points import PointCloud, to_points
 from xray.mesh.load import load_mesh
-from xray.preprocess.shading import picture
 from xray.raycast.capture import capture
 from xray.raycast.caster import RayCaster
+from xray.raycast.shading import picture
 from xray.visual.sheets import fit_cell, layer_pictures, splat
 
 ROOT = Path(__file__).resolve().parents[1]

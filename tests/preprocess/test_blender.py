@@ -18,9 +18,9 @@ from xray.data.mesh_files import find_meshes
 from xray.mesh.load import load_mesh
 from xray.preprocess import blender
 from xray.preprocess.render_object import RenderSettings
-from xray.preprocess.shading import picture
 from xray.raycast.capture import capture
 from xray.raycast.caster import RayCaster
+from xray.raycast.shading import picture
 from xray.surface.surface import Surface, save_mesh
 
 ROOT = Path(__file__).parents[2]

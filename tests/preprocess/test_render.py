@@ -21,10 +21,10 @@ from xray.mesh.mesh import Mesh
 from xray.mesh.part import Material, Part
 from xray.preprocess.render_object import SETTINGS_KEY, RenderSettings, RenderTask, render_object, select_meshes
 from xray.preprocess.render_run import RenderRow, merge_record
-from xray.preprocess.shading import picture
 from xray.raycast.appearance import AMBIENT, SKY, SUN
 from xray.raycast.capture import capture
 from xray.raycast.caster import RayCaster
+from xray.raycast.shading import picture
 
 ROOT = Path(__file__).parents[2]
 MESHES = ROOT / "example/meshes"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 RENDERERS = ("raycast", "blender")
 LIGHTS = ("studio", "none")
-"""Lit as `shading.studio` describes, or the bare surface colour."""
+"""Lit as `shading.picture` describes, or the bare surface colour."""
 
 IMAGE_SIZE = 512
 FRAMINGS = ("fixed", "whole", "object")
@@ -172,7 +172,7 @@ def _pictures(task: RenderTask, source: MeshSource, views: Views, indices: list[
 
         yield from blender.pictures(list(task.blender), mesh, views, indices, size, light, task.threads)
         return
-    from .shading import picture
+    from ..raycast.shading import picture
 
     caster = source.caster()
     for index in indices:

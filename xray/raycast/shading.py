@@ -8,11 +8,11 @@ from ..common.errors import InputError
 from ..common.warp_setup import OPTIONS, wp
 from ..core.camera import Camera
 from ..mesh.mesh import Mesh
-from ..raycast.appearance import UNKNOWN, Surface, level_of, sample_at, surface_of
-from ..raycast.caster import RayCaster
-from ..raycast.light_grid import LightGrid
-from ..raycast.nearest import Around, Nearest, face_of_first, side_of_first
-from ..raycast.ray_triangle import Casting
+from .appearance import UNKNOWN, Surface, level_of, sample_at, surface_of
+from .caster import RayCaster
+from .light_grid import LightGrid
+from .nearest import Around, Nearest, face_of_first, side_of_first
+from .ray_triangle import Casting
 
 wp.set_module_options(OPTIONS)
 
