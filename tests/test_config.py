@@ -238,6 +238,7 @@ def test_overrides_win_in_their_order_and_read_scientific_notation():
         ("", "expected keys and values"),
         ("[1, 2]", "expected keys and values"),
         ("a: [", "not YAML"),
+        ("[" * 5000, "not YAML .*recursion"),
         (None, "no such"),
         ("train: {seed: 1}\nmodel: {factor: 4}\ntrain: {compile: true}", "the key train stands twice"),
         ("data:\n", "data is a group of keys, got None"),

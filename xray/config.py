@@ -333,7 +333,7 @@ def parse_yaml(content: str, where: str) -> object:
     """Mappings, lists and texts of YAML; None for null. Raises InputError, which begins with `where`."""
     try:
         return yaml.load(content, Loader=_TextLoader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise InputError(f"{where} not YAML ({' '.join(str(error).split())[:120]})") from None
 
 

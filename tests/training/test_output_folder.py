@@ -60,6 +60,16 @@ def test_damage_between_two_saves_is_seen(tmp_path):
     assert sorted(retention.prune(4)) == [1, 2]
 
 
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [("{}", "names no files")]
+    + [(content, "is not readable") for content in ("", "[]", "7", '{"a": 1}', '{"a": {"size": 1}}', "[" * 9999)],
+)
+def test_a_list_of_a_checkpoints_files_that_is_none_is_damage(tmp_path, content, reason):
+    (tmp_path / checkpoint.SUMS).write_text(content)
+    assert checkpoint.damage_of(tmp_path) == f"{checkpoint.SUMS} {reason}"
+
+
 def test_a_run_that_goes_on_past_a_damaged_checkpoint_keeps_what_it_saves(data, tmp_path, capsys, caplog):
     output = tmp_path / "out"
     assert run("diffusion", data, output, "train.max_steps=6", "train.checkpoint_every=3") == 0

@@ -76,10 +76,13 @@ def damage_of(path: Path) -> str | None:
     """What is wrong with a checkpoint's files, or None."""
     try:
         sums = json.loads((path / SUMS).read_text(encoding="utf-8"))
+        sums = {name: {key: entry[key] for key in ("size", "sha256")} for name, entry in sums.items()}
     except FileNotFoundError:
         return f"no {SUMS}" if any(path.iterdir()) else "the folder is empty"
-    except (OSError, ValueError):
+    except (OSError, ValueError, AttributeError, KeyError, TypeError, RecursionError):
         return f"{SUMS} is not readable"
+    if not sums:
+        return f"{SUMS} names no files"
     for name, expected in sums.items():
         file = path / name
         if not file.is_file():
