@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import ConfigMixin, DiffusionPipeline
+from diffusers import ConfigMixin, DiffusionPipeline, EulerDiscreteScheduler, UNetSpatioTemporalConditionModel
 from diffusers.utils import BaseOutput
 from huggingface_hub import snapshot_download
 from PIL import Image
@@ -23,7 +23,6 @@ from ..core.xray import XRay
 from ..models.build import make_denoiser, make_model
 from ..models.conditioner import Conditioner, load_scheduler
 from ..models.denoiser import Denoiser
-from ..models.diffusers_parts import EulerDiscreteScheduler, UNetSpatioTemporalConditionModel
 from ..models.patch_unet import PatchUNet
 from ..models.sampling import Generators, draw_seeds, noise_levels
 from ..models.stage import Stage, sample_diffusion, upsample

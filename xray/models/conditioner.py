@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
+from diffusers import UNetSpatioTemporalConditionModel
 from safetensors import SafetensorError
 from torch import nn
 from torch.nn import functional as F
 
 from ..common.errors import InputError
 from ..common.files import ROOT
-from .diffusers_parts import EulerDiscreteScheduler, UNetSpatioTemporalConditionModel
 
 if TYPE_CHECKING:
+    from diffusers import EulerDiscreteScheduler
     from transformers import CLIPImageProcessorPil
 
 SCHEDULER = {
@@ -119,6 +120,8 @@ def load_conditioner(pretrained: str, vae: str = "", with_embedding: bool = True
 
 def load_scheduler(pretrained: str) -> EulerDiscreteScheduler:
     """The noise schedule of sampling, from `pretrained`/scheduler; the published one where `pretrained` is empty."""
+    from diffusers import EulerDiscreteScheduler  # which loads all of scipy.stats; a training has no use for it
+
     if not pretrained:
         return EulerDiscreteScheduler(**SCHEDULER)
     return _load(EulerDiscreteScheduler.from_pretrained, pretrained, "scheduler")

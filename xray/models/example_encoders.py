@@ -10,11 +10,10 @@ import sys
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, EulerDiscreteScheduler
 from transformers import CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from .conditioner import SCHEDULER
-from .diffusers_parts import EulerDiscreteScheduler
 
 EMBEDDING = 16
 """Length of the tiny CLIP embedding."""

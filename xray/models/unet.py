@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from diffusers import UNetSpatioTemporalConditionModel
 from torch import nn
 
 from ..core.codec import MODEL_CHANNELS
 from .conditioner import LATENT_CHANNELS
-from .diffusers_parts import UNetSpatioTemporalConditionModel
 
 CROSS = "CrossAttn"
 

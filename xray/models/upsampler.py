@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
+from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import TemporalDecoder
 from einops import rearrange
 from torch.nn import functional as F
 
 from ..core.codec import MODEL_CHANNELS
 from .conditioner import LATENT_CHANNELS
 from .denoiser import Condition, enlarge
-from .diffusers_parts import TemporalDecoder
 
 LAYERS_PER_BLOCK = 2
 """Residual blocks of the published decoder (42.4 M parameters at 128/256/512 channels)."""
