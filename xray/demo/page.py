@@ -284,16 +284,23 @@ def _shown(jobs: DemoJobs, fields: Fields, job: DemoJob, progress: gr.Progress) 
             _tell(jobs, job, progress)
         if not new or not job.shapes:
             continue
-        number = len(job.shapes)
-        shape = job.shapes[-1]
+        number = job.shown
+        shape = job.shapes[number - 1]
         if shape.made.warning and not warned:
             gr.Warning(shape.made.warning)
             warned = True
         update = {fields.cutout: str(job.picture) if job.picture else None}
-        if number > 1:
-            label = f"Shape {number} of {job.count}"
-            update[fields.shape] = gr.update(visible=True, maximum=number, value=number, label=label)
-        yield update | fields.show(shape, _depths(jobs))
+        new_parts = fields.show(shape, _depths(jobs))
+        if number == job.shown:  # else the visitor has chosen another one meanwhile, and has it
+            update |= new_parts
+        if len(job.shapes) > 1:
+            update[fields.shape] = gr.update(visible=True, maximum=len(job.shapes)) | _choice(job)
+        yield update
+
+
+def _choice(job: DemoJob) -> dict[str, Any]:
+    """The slider of shapes stands at the one that is shown."""
+    return gr.update(value=job.shown, label=f"Shape {job.shown} of {job.count}")
 
 
 def _tell(jobs: DemoJobs, job: DemoJob, progress: gr.Progress) -> None:
@@ -317,8 +324,8 @@ def _other_shape(jobs: DemoJobs, fields: Fields):
         if job is None:
             raise gr.Error("the shapes are no longer here; make them again", print_exception=False)
         number = min(max(int(number), 1), len(job.shapes))
-        label = gr.update(label=f"Shape {number} of {job.count}")
-        return {fields.shape: label} | fields.show(job.shapes[number - 1], _depths(jobs))
+        job.looked_at = number
+        return {fields.shape: _choice(job)} | fields.show(job.shapes[number - 1], _depths(jobs))
 
     return other_shape
 

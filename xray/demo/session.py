@@ -48,7 +48,8 @@ class DemoJob:
 
     Attributes:
       token: its name, which cannot be guessed; upload: the picture.
-      shapes: as many as are begun; count: as many as are asked for.
+      shapes: as many as are begun; count: as many as are asked for; looked_at: the number of the one that the visitor
+        has chosen, None for the latest.
       step: sampling steps of the present shape done; stage: goes up whenever there is something new to show.
       error: one line for the visitor, where it failed; whole: all is made; done: no more will come.
     """
@@ -59,6 +60,7 @@ class DemoJob:
     cutout: CutOut
     count: int
     shapes: list[DemoShape] = field(default_factory=list)
+    looked_at: int | None = None
     picture: Path | None = None
     step: int = 0
     stage: int = 0
@@ -66,6 +68,11 @@ class DemoJob:
     whole: bool = False
     done: bool = False
     watched: float = field(default_factory=time.monotonic)
+
+    @property
+    def shown(self) -> int:
+        """Number of the shape that the visitor looks at, from 1: what comes later does not push it away."""
+        return self.looked_at or len(self.shapes)
 
     def show(self) -> None:
         """There is something new."""
