@@ -149,6 +149,17 @@ def _unchanged_sigchld() -> Iterator[None]:
         signal.signal(signal.SIGCHLD, before)
 
 
+@contextmanager
+def _sigterm_held_back() -> Iterator[None]:
+    """Processes that are started in the block begin with SIGTERM blocked: until `_read_on` is reached, torch's own
+    handler would end them. This one gets the signal after the block."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _read_on(_: int) -> None:
     """In a worker: signals that announce the end of a job reach it too, but the trainer wants data until it stops.
 
@@ -189,17 +200,18 @@ class BatchLoader:
         )
 
     def __iter__(self) -> Iterator[dict]:
-        with _unchanged_sigchld():
+        with _unchanged_sigchld(), _sigterm_held_back():
             iterator = iter(self._loader)
         while True:
             try:
                 batch = next(iterator)
             except StopIteration:
                 return
-            except RuntimeError as error:
-                if "DataLoader worker" not in str(error):
+            except (RuntimeError, ConnectionError, EOFError) as error:  # the last two where it was lost while it sent
+                words = " ".join(str(error).split())
+                if words.startswith("Caught") or isinstance(error, RuntimeError) and "DataLoader worker" not in words:
                     raise
-                raise RunError(f"a data worker was lost ({' '.join(str(error).split())[:160]})") from error
+                raise RunError(f"a data worker was lost ({words[:160]})") from error
             if isinstance(batch, InputError):
                 raise batch
             for reason in batch["skipped"]:
