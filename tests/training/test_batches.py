@@ -3,12 +3,14 @@
 import multiprocessing
 import signal
 import subprocess
+import threading
+import time
 
 import pytest
 import torch
 
 from xray.common.errors import InputError, RunError
-from xray.training.batches import BatchLoader, OrderedSamples, SampleNumbers
+from xray.training.batches import BatchLoader, OrderedSamples, SampleNumbers, _read_on
 from xray.training.launch import STOP_SIGNALS
 
 
@@ -85,3 +87,25 @@ def test_a_worker_reads_on_when_all_processes_of_a_job_get_the_signal_of_its_end
     (worker,) = multiprocessing.active_children()
     subprocess.run(["kill", f"-{number.value}", str(worker.pid)], check=True)  # not from the worker's parent
     assert len(list(iterator)) == 19
+
+
+def test_a_worker_that_is_just_starting_reads_on_too(monkeypatch):
+    monkeypatch.setattr("xray.training.batches._read_on", _late)
+    _, loader = batches(Numbered(5), "stop", workers=1, count=20)
+    iterator = iter(loader)
+    sender = threading.Thread(target=_send_to_first_child)
+    sender.start()
+    assert len(list(iterator)) == 20
+    sender.join()
+
+
+def _late(number: int) -> None:
+    time.sleep(1.5)
+    _read_on(number)
+
+
+def _send_to_first_child() -> None:
+    while not (children := multiprocessing.active_children()):
+        time.sleep(0.01)
+    time.sleep(0.5)  # torch's own handler is there now
+    subprocess.run(["kill", "-TERM", str(children[0].pid)], check=True)

@@ -209,7 +209,7 @@ class BatchLoader:
                 return
             except (RuntimeError, ConnectionError, EOFError) as error:  # the last two where it was lost while it sent
                 words = " ".join(str(error).split())
-                if words.startswith("Caught") or isinstance(error, RuntimeError) and "DataLoader worker" not in words:
+                if words.startswith("Caught") or (isinstance(error, RuntimeError) and "DataLoader worker" not in words):
                     raise
                 raise RunError(f"a data worker was lost ({words[:160]})") from error
             if isinstance(batch, InputError):
