@@ -353,8 +353,12 @@ def test_a_picture_without_a_plain_background_is_used_with_a_warning(browser, tm
 
 def test_no_picture_and_a_file_beyond_the_limit_are_told_too(browser, tmp_path):
     take_away(browser)
-    browser.click("#make")
-    browser.wait("document.body.innerText.includes('choose a picture first')")
+
+    def told() -> bool:  # the button does nothing until the page has taken note that the work before has ended
+        browser.click("#make")
+        return "choose a picture first" in browser.text()
+
+    until(told)
     noise = np.random.default_rng(0).integers(0, 255, (1000, 1000, 3), np.uint8)
     Image.fromarray(noise).save(tmp_path / "noise.png")
 
