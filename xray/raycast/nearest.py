@@ -114,7 +114,14 @@ def columns_of(seen: Projection, bounds: wp.vec4, row: int, farthest: wp.float32
 
 
 SMALL_PX = wp.constant(wp.float32(4.0))
-"""A projection of fewer rows and columns is tested by its float32 place first, which spares the making of the face."""
+"""A projection of fewer rows and columns is tested by its float32 place first, which spares the making of the face;
+in a loop of its own, since one loop for both makes a picture of a million faces in a third more time."""
+
+
+@wp.func
+def is_small(bounds: wp.vec4) -> bool:
+    """Whether a projection has few rows and columns."""
+    return bounds[1] - bounds[0] < SMALL_PX and bounds[3] - bounds[2] < SMALL_PX
 
 
 @wp.func
@@ -123,12 +130,12 @@ def sweep_face_pixels(
 ):
     """Test a face against the rays of the pixels within its projection."""
     seen = projection_of(pixel, casting.faces[index])
-    box = box_of(seen, width, height)
+    bounds = bounds_of(seen)
+    box = box_of(bounds, width, height)
     if box[0] > box[1] or box[2] > box[3]:
         return
-    bounds = bounds_of(seen)
     ahead = lowest_ahead(seen)
-    if bounds[1] - bounds[0] < SMALL_PX and bounds[3] - bounds[2] < SMALL_PX:
+    if is_small(bounds):
         for row in range(box[2], box[3] + 1):
             for column in range(box[0], box[1] + 1):
                 ray = row * width + column
@@ -163,7 +170,7 @@ def sweep_face_around(pixel: wp.array(dtype=wp.vec3), casting: Casting, around: 
         return
     ahead = lowest_ahead(seen)
     number = around.offset.shape[0]
-    if bounds[1] - bounds[0] < SMALL_PX and bounds[3] - bounds[2] < SMALL_PX:
+    if is_small(bounds):
         for row in range(first_row, last_row + 1):
             columns = columns_of(seen, bounds, row, around.farthest, around.width)
             for column in range(columns[0], columns[1] + 1):

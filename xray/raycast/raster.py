@@ -80,48 +80,6 @@ def last_pixel(high: wp.float32, size: int) -> int:
 
 
 @wp.func
-def box_of(seen: Projection, width: int, height: int) -> wp.vec4i:
-    """First and last column, first and last row of the pixels in the box of a face's projection; all pixels where
-    the face meets the camera's plane; first after last where there is none."""
-    a = seen.a
-    b = seen.b
-    c = seen.c
-    if a[2] > 0.0 and b[2] > 0.0 and c[2] > 0.0:
-        first_column = first_pixel(wp.min(a[0], wp.min(b[0], c[0])), width)
-        last_column = last_pixel(wp.max(a[0], wp.max(b[0], c[0])), width)
-        if first_column > last_column:
-            return wp.vec4i(0, -1, 0, -1)
-        first_row = first_pixel(wp.min(a[1], wp.min(b[1], c[1])), height)
-        last_row = last_pixel(wp.max(a[1], wp.max(b[1], c[1])), height)
-        return wp.vec4i(first_column, last_column, first_row, last_row)
-    if a[2] < 0.0 and b[2] < 0.0 and c[2] < 0.0:
-        return wp.vec4i(0, -1, 0, -1)  # behind the camera
-    return wp.vec4i(0, width - 1, 0, height - 1)
-
-
-@wp.func
-def sweep_face(
-    pixel: wp.array(dtype=wp.vec3), casting: Casting, width: int, height: int, found: Found, index: wp.int32
-):
-    """Test a face against the rays in the box of its projection, or against all where it meets the camera's plane."""
-    box = box_of(projection_of(pixel, casting.faces[index]), width, height)
-    if box[0] > box[1] or box[2] > box[3]:
-        return
-    face = face_from(casting, index)
-    for row in range(box[2], box[3] + 1):
-        for column in range(box[0], box[1] + 1):
-            record(found, casting, row * width + column, face)
-
-
-@wp.kernel
-def sweep(pixel: wp.array(dtype=wp.vec3), casting: Casting, width: int, height: int, found: Found, block: int):
-    """Test faces against the rays in the boxes of their projections."""
-    begin = wp.tid() * block
-    for index in range(begin, wp.min(begin + block, casting.faces.shape[0])):
-        sweep_face(pixel, casting, width, height, found, index)
-
-
-@wp.func
 def bounds_of(seen: Projection) -> wp.vec4:
     """Lowest and highest column, lowest and highest row of a face's projection; without end where the face meets the
     camera's plane; the first above the second for a face behind it."""
@@ -138,6 +96,40 @@ def bounds_of(seen: Projection) -> wp.vec4:
     if a[2] < 0.0 and b[2] < 0.0 and c[2] < 0.0:
         return wp.vec4(1.0, -1.0, 1.0, -1.0)
     return wp.vec4(-wp.inf, wp.inf, -wp.inf, wp.inf)
+
+
+@wp.func
+def box_of(bounds: wp.vec4, width: int, height: int) -> wp.vec4i:
+    """First and last column, first and last row of the pixels in a projection's bounds; first after last where there is
+    none."""
+    return wp.vec4i(
+        first_pixel(bounds[0], width),
+        last_pixel(bounds[1], width),
+        first_pixel(bounds[2], height),
+        last_pixel(bounds[3], height),
+    )
+
+
+@wp.func
+def sweep_face(
+    pixel: wp.array(dtype=wp.vec3), casting: Casting, width: int, height: int, found: Found, index: wp.int32
+):
+    """Test a face against the rays in the box of its projection, or against all where it meets the camera's plane."""
+    box = box_of(bounds_of(projection_of(pixel, casting.faces[index])), width, height)
+    if box[0] > box[1] or box[2] > box[3]:
+        return
+    face = face_from(casting, index)
+    for row in range(box[2], box[3] + 1):
+        for column in range(box[0], box[1] + 1):
+            record(found, casting, row * width + column, face)
+
+
+@wp.kernel
+def sweep(pixel: wp.array(dtype=wp.vec3), casting: Casting, width: int, height: int, found: Found, block: int):
+    """Test faces against the rays in the boxes of their projections."""
+    begin = wp.tid() * block
+    for index in range(begin, wp.min(begin + block, casting.faces.shape[0])):
+        sweep_face(pixel, casting, width, height, found, index)
 
 
 @wp.func
