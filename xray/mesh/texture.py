@@ -42,7 +42,8 @@ class Texture:
     v goes down, so pixel centres lie at (i + 0.5) / W.
 
     Attributes:
-      pixels: (H, W, 3) uint8, sRGB. Alpha is left out: a surface is there or not, whatever is painted on it.
+      pixels: (H, W, 3) uint8, sRGB, kept row by row in memory. Alpha is left out: a surface is there or not, whatever
+        is painted on it.
       wrap: the rule across and down, each of `WRAPS`.
       nearest: take the nearest pixel instead of interpolating between four.
       transform: (2, 3) float64 applied to (u, v, 1) first, or None.
@@ -56,6 +57,7 @@ class Texture:
     def __post_init__(self) -> None:
         if self.pixels.ndim != 3 or self.pixels.shape[2] != 3 or self.pixels.dtype != np.uint8 or not self.pixels.size:
             raise InputError(f"texture of shape {self.pixels.shape} {self.pixels.dtype}: expected (H, W, 3) uint8")
+        object.__setattr__(self, "pixels", np.ascontiguousarray(self.pixels))
         if self.transform is not None and not (np.abs(self.transform) <= LARGEST_TRANSFORM).all():
             raise InputError(f"texture transform with values that are not numbers up to {LARGEST_TRANSFORM:g}")
         if not set(self.wrap) <= set(WRAPS):

@@ -119,8 +119,6 @@ def _paint(material) -> Paint:
     paint.factor = wp.vec3(*map(float, material.factor))
     if texture is None:
         return paint
-    if not texture.pixels.flags.c_contiguous:
-        object.__setattr__(texture, "pixels", np.ascontiguousarray(texture.pixels))
     paint.pixels = texture.pixels.ctypes.data
     paint.height, paint.width = texture.pixels.shape[:2]
     paint.wrap_across, paint.wrap_down = (WRAPS.index(wrap) for wrap in texture.wrap)
