@@ -229,15 +229,8 @@ def test_several_shapes_and_a_page_loaded_again_in_the_middle(browser, tmp_path)
     browser.wait("document.querySelector('#layers img')?.src.includes('mug_sample2')")
     browser.wait("document.querySelector('#shape')?.innerText.includes('Shape 2 of 2')")
     browser.wait("!document.querySelector('#npz').disabled")
-
-    def first_is_shown() -> bool:  # the number that is typed is lost where the page's own comes at the same moment
-        if browser.value("document.querySelector('#layers img')?.src.includes('mug_sample1')"):
-            return True
-        set_number(browser, "#shape input[type=number]", 1)
-        time.sleep(1)
-        return False
-
-    until(first_is_shown)
+    set_number(browser, "#shape input[type=number]", 1)
+    browser.wait("document.querySelector('#layers img')?.src.includes('mug_sample1')")
     browser.wait("document.querySelector('#shape').innerText.includes('Shape 1 of 2')")
     until(lambda: drawn(browser, "#mesh") > 0.05)
 

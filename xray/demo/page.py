@@ -278,7 +278,7 @@ def _resume(jobs: DemoJobs, fields: Fields):
 
 def _shown(jobs: DemoJobs, fields: Fields, job: DemoJob, progress: gr.Progress) -> Iterator[dict]:
     """What is new, as it comes."""
-    warned = False
+    warned, slider = False, None
     for new in jobs.follow(job):
         if not job.done:
             _tell(jobs, job, progress)
@@ -293,8 +293,10 @@ def _shown(jobs: DemoJobs, fields: Fields, job: DemoJob, progress: gr.Progress) 
         new_parts = fields.show(shape, _depths(jobs))
         if number == job.shown:  # else the visitor has chosen another one meanwhile, and has it
             update |= new_parts
-        if len(job.shapes) > 1:
+        stand = len(job.shapes), job.shown
+        if len(job.shapes) > 1 and stand != slider:  # left alone otherwise: the visitor may be moving it just now
             update[fields.shape] = gr.update(visible=True, maximum=len(job.shapes)) | _choice(job)
+            slider = stand
         yield update
 
 
