@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -88,6 +89,8 @@ def srun(arguments: list[str]) -> int:
         env = os.environ | {"SLURM_NODEID": str(index), "SLURM_PROCID": str(index)}
         nodes.append(subprocess.Popen(arguments[place:], env=env, start_new_session=True))
         (folder / f"node-{index}.pid").write_text(str(nodes[-1].pid))
+        if index == 0:
+            _await_port(nodes[0])
     kill = "--kill-on-bad-exit=1" in arguments[:place]
     while any(node.poll() is None for node in nodes):
         if kill and any(node.returncode for node in nodes):
@@ -97,6 +100,19 @@ def srun(arguments: list[str]) -> int:
             break
         time.sleep(0.05)
     return max(node.wait() % 256 for node in nodes)
+
+
+def _await_port(first: subprocess.Popen) -> None:
+    """Until the first node listens at the port where the nodes meet, if they do.
+
+    Nodes that are one machine share its ports: another one would open it, and the first find it taken.
+    """
+    port = os.environ.get("MASTER_PORT")
+    while port and first.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", int(port))) == 0:
+                return
+        time.sleep(0.1)
 
 
 def scontrol(arguments: list[str]) -> int:
@@ -133,6 +149,8 @@ def _signal_tree(leader: int, number: signal.Signals) -> None:
             process.send_signal(number)
         except psutil.NoSuchProcess:
             continue
+    if number == signal.SIGKILL:  # Slurm starts nothing again before all of it is gone, its ports too
+        psutil.wait_procs(processes, 60)
 
 
 if __name__ == "__main__":
