@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
-import psutil  # which accelerate needs too
+import psutil
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
