@@ -16,7 +16,7 @@ from xray.raycast.caster import RayCaster
 
 MESHES = Path(__file__).parents[2] / "example" / "meshes"
 HASHES = {
-    "bowl.ply": ("1bdbdbe89c4a2521", "a2c3b97f81a6b289", "7957a82526ebdda3"),
+    "bowl.ply": ("10ec3ff7d922a2fa", "270cffe6c1da1b86", "565c73c4cb49329b"),
     "cabin.glb": ("5364f1c14d36c7ae", "5564c2294644be7f", "4000691639808fa1"),
     "chest.obj": ("f33aad83e16e96a3", "87bbc8f350a4f381", "15142d5cbbb30188"),
     "jar.glb": ("a423d7a7b9618a71", "5590d1d78687b825", "6485cca699b2f61c"),

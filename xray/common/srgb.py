@@ -8,14 +8,23 @@ import numpy as np
 def to_linear(srgb: np.ndarray) -> np.ndarray:
     """Linear light of sRGB values, element by element, float32."""
     srgb = np.asarray(srgb, dtype=np.float32)
-    return np.where(srgb <= 0.04045, srgb / 12.92, ((np.maximum(srgb, 0) + 0.055) / 1.055) ** 2.4).astype(np.float32)
+    return np.where(srgb <= 0.04045, srgb / 12.92, _power((np.maximum(srgb, 0) + 0.055) / 1.055, 2.4))
 
 
 def from_linear(linear: np.ndarray) -> np.ndarray:
     """sRGB values of linear light, element by element, float32. Inverse of `to_linear`."""
     linear = np.asarray(linear, dtype=np.float32)
-    curved = 1.055 * np.maximum(linear, 0) ** (1 / 2.4) - 0.055
-    return np.where(linear <= 0.0031308, linear * 12.92, curved).astype(np.float32)
+    curved = np.float32(1.055) * _power(np.maximum(linear, 0), 1 / 2.4) - np.float32(0.055)
+    return np.where(linear <= 0.0031308, linear * 12.92, curved)
+
+
+def _power(base: np.ndarray, exponent: float) -> np.ndarray:
+    """`base` to a power, float32, the same on every machine.
+
+    NumPy has another float32 power for processors with AVX-512, which differs in the last bit; the float64 ones do too,
+    but nowhere near what a float32 shows.
+    """
+    return (base.astype(np.float64) ** np.float64(np.float32(exponent))).astype(np.float32)
 
 
 MOST_BRIGHT = 2

@@ -163,14 +163,14 @@ def look_at(position, target=(0.0, 0.0, 0.0), up=(0.0, 0.0, 1.0)) -> np.ndarray:
     """(4, 4) float64 world_from_camera of a camera at `position` that looks at `target`."""
     position = np.asarray(position, dtype=np.float64)
     back = position - np.asarray(target, dtype=np.float64)
-    length = np.linalg.norm(back)
+    length = _length(back)
     if not length > 0:
         raise InputError("a camera cannot look at its own position")
     back /= length
     right = np.cross(up, back)
-    if np.linalg.norm(right) < 1e-9:  # straight down or up: any right vector does, this one is fixed
+    if _length(right) < 1e-9:  # straight down or up: any right vector does, this one is fixed
         right = np.cross((0.0, 1.0, 0.0), back)
-    right /= np.linalg.norm(right)
+    right /= _length(right)
     pose = np.eye(4)
     pose[:3] = np.stack([right, np.cross(back, right), back, position], axis=1)
     return pose
@@ -238,7 +238,7 @@ def framed_pose(pose: np.ndarray, points: np.ndarray, width: int, fov_rad: float
     position, looking = pose[:3, 3], -pose[:3, 2]
     for _ in range(FRAMING_STEPS):
         pose = look_at(position, position + looking)
-        seen = (points - position) @ pose[:3, :3]
+        seen = _product(points - position, pose[:3, :3])
         ahead = -seen[:, 2]
         if not ahead.min() > 0:  # too near: the object reaches behind the camera
             position = 1.5 * position
@@ -247,12 +247,24 @@ def framed_pose(pose: np.ndarray, points: np.ndarray, width: int, fov_rad: float
         low, high = place.min(0), place.max(0)
         half_pixel = np.array([0.5, -0.5]) / width
         center = ((low + high) / 2 + half_pixel) * 2 * tangent
-        looking = pose[:3, :3] @ np.array([*center, -1.0])
+        looking = _product(np.array([[*center, -1.0]]), pose[:3, :3].T)[0]
         size = (high - low).max()
         if not size > 0:
             raise InputError("the object has no extent in the picture, so that no camera frames it")
         position = position * (size / EXTENT) ** 0.6  # below 1, since perspective makes near objects grow faster
     return look_at(position, position + looking)
+
+
+def _length(vector: np.ndarray) -> float:
+    """Of (3,), rounded alike on every machine, as BLAS's is not."""
+    x, y, z = vector.tolist()
+    return math.sqrt(x * x + y * y + z * z)
+
+
+def _product(vectors: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """(N, 3) times (3, 3), rounded alike on every machine, as BLAS's product is not."""
+    first, second, third = vectors[:, :1] * matrix[0], vectors[:, 1:2] * matrix[1], vectors[:, 2:] * matrix[2]
+    return first + second + third
 
 
 FRAME_SHARE = 1 - 1 / 16

@@ -33,7 +33,7 @@ OTHER_ENCODINGS = (
 LARGEST_EXACT = 2**53
 """Whole numbers below it are exact as float64."""
 
-EXACT_POWERS = 10.0 ** np.arange(23)
+EXACT_POWERS = np.array([float(10**power) for power in range(23)])
 """The powers of ten that are exact as float64."""
 
 LONGEST_PATH = 8

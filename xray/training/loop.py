@@ -88,10 +88,10 @@ class Trainer:
           InputError: the output folder belongs to another run, or another process trains in it; a damaged sample.
           RunError: a loss that is not finite, a full disk, a lost worker.
         """
-        with launch_lock(self.directory, "a training"):
-            return self._run()
+        with launch_lock(self.directory, "a training"), StopRequest() as stop_request:
+            return self._run(stop_request)
 
-    def _run(self) -> int:
+    def _run(self, stop_request: StopRequest) -> int:
         progress = resume(self.state, self.directory, self.train.on_damaged, self.settings)
         if progress.step >= self.train.max_steps:
             self._log(f"{self.directory}: at step {progress.step} of {self.train.max_steps} already: nothing to train")
@@ -105,7 +105,8 @@ class Trainer:
             disable=not self.accelerator.is_main_process,
             mininterval=0.5 if sys.stderr.isatty() else 10,  # a log file wants few lines
         )
-        with StopRequest() as stop_request, bar:
+        self.accelerator.wait_for_everyone()  # from the next line on a signal to any process is heard
+        with bar:
             self._log(
                 f"from step {progress.step} to {self.train.max_steps}: {self.accelerator.num_processes} processes x "
                 f"batch {self.train.batch_size} x {self.train.accumulation} micro-batches, {len(self.dataset)} views"
