@@ -11,7 +11,7 @@ from xray.common.warp_setup import wp
 from xray.mesh.mesh import Mesh
 from xray.mesh.part import Material, Part
 from xray.mesh.texture import WRAPS, Texture
-from xray.raycast.appearance import Surface, color_of, level_of, normal_of, surface_of
+from xray.raycast.appearance import Surface, color_of, flat_normal, level_of, normal_of, surface_of
 from xray.raycast.caster import RayCaster
 
 
@@ -27,7 +27,7 @@ def _look(
     item = wp.tid()
     corner = faces[face[item]]
     color[item] = color_of(surface, corner, face[item], weights[item])
-    normal[item] = normal_of(surface, corner, face[item], weights[item])
+    normal[item] = normal_of(surface, corner, flat_normal(surface, corner), weights[item])
 
 
 @wp.kernel

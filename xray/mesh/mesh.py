@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 import numpy as np
 
@@ -27,13 +29,19 @@ SLIVER = 1e-12
 """A face with less than this share of its longest edge squared as area counts as degenerate."""
 
 
+SURE_AREA = 1e-12
+"""Twice the area of a face, in the unit box, from which on rounding its corners cannot make it vanish."""
+
+MANY_FACES = 1 << 18
+"""Of a mesh with more, normals are made for the faces that were hit and not for all."""
+
+
 class Mesh:
     """Triangles of one object, longest side of the box 1, box centred at the origin, z up.
 
     Attributes:
       vertices: (V, 3) float64, world.
       faces: (F, 3) int32, counter-clockwise seen from outside; degenerate ones are removed.
-      face_normals: (F, 3) float64, unit, by the winding.
       vertex_normals: (V, 3) float64, unit; 0 where the file has none.
       uv: (V, 2) float64; 0 where the file has none.
       vertex_colors: (V, 3) float32, linear light; 1 where the file has none.
@@ -49,7 +57,7 @@ class Mesh:
         counts, face_counts = ([len(getattr(part, rows)) for part in parts] for rows in ("vertices", "faces"))
         columns = _joined_columns([_turned(part.vertices, rotation) for part in parts])
         faces = _joined_faces(parts, counts, name)
-        keep = _is_proper(columns, faces)
+        keep, least_area = _find_proper(columns, faces)
         if not keep.any():
             raise InputError(f"{name}: no triangles, every face is degenerate")
         keep = None if keep.all() else keep
@@ -59,9 +67,8 @@ class Mesh:
         used = None if used.all() else used
         self.faces = faces if used is None else (np.cumsum(used, dtype=np.int32) - 1)[faces]
         columns = columns if used is None else columns[:, used]
-        self.vertices = _fit_unit_box(columns)
-        self.face_normals, self._double_areas = _normals(columns, self.faces)
-        if not self._double_areas.all():
+        self.vertices, size = _fit_unit_box(columns)
+        if not least_area / size**2 > SURE_AREA and not self._planes[1].all():
             raise InputError(f"{name}: faces vanish in a box of side 1, so far away lies one of the vertices")
         self._has = {name: any(getattr(part, name) is not None for part in parts) for name in FIELDS}
         self.vertex_normals = np.broadcast_to(0.0, self.vertices.shape)
@@ -77,6 +84,16 @@ class Mesh:
     def has(self, field: str) -> bool:
         """Whether the file has a field of `FIELDS`."""
         return self._has[field]
+
+    @property
+    def face_normals(self) -> np.ndarray:
+        """(F, 3) float64, unit, by the winding."""
+        return self._planes[0]
+
+    @cached_property
+    def _planes(self) -> tuple[np.ndarray, np.ndarray]:
+        """`_normals` of all faces, made when they are asked for."""
+        return _normals(self.vertices, self.faces)
 
     def colors(self, face: np.ndarray, barycentric: np.ndarray, mode: str = "texture") -> np.ndarray:
         """Colour at points on the surface: texture x material factor x vertex colour x face colour.
@@ -143,7 +160,8 @@ class Mesh:
         """
         if mode not in NORMALS:
             raise InputError(f"normals {mode!r}: expected one of {', '.join(NORMALS)}")
-        flat = self.face_normals[face]
+        few = len(self.faces) > max(MANY_FACES, len(face))
+        flat = _normals(self.vertices, self.faces[face])[0] if few else self.face_normals[face]
         if mode == "face" or not self._has["normals"]:
             return flat
         smooth = _interpolated(self.vertex_normals, self.faces[face], barycentric)
@@ -157,7 +175,7 @@ class Mesh:
         Returns:
           points (count, 3) float64, normals (count, 3) float64 of the faces, colors (count, 3) float32.
         """
-        face, barycentric = sample_by_area(self._double_areas, count, rng)
+        face, barycentric = sample_by_area(self._planes[1], count, rng)
         points = (self.vertices[self.faces[face]] * barycentric[:, :, None]).sum(1)
         return points, self.face_normals[face], self.colors(face, barycentric)
 
@@ -217,27 +235,28 @@ def _blocks(faces: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
         yield slice(start, start + BLOCK), faces[start : start + BLOCK]
 
 
-def _is_proper(columns: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """(F,) bool, which faces have an area; columns (3, V)."""
-    proper = np.empty(len(faces), bool)
+def _find_proper(columns: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, float]:
+    """(F,) bool, which faces have an area, and twice the least of these areas; columns (3, V)."""
+    proper, least = np.empty(len(faces), bool), math.inf
     for rows, block in _blocks(faces):
         a, b, c = corner_columns(columns, block)
         edges = difference(b, a), difference(c, a), difference(c, b)
         longest = np.maximum.reduce([_squared(edge) for edge in edges])
         area = np.sqrt(_squared(cross_columns(edges[0], edges[1])))
         np.greater(area, SLIVER * longest, out=proper[rows])
-    return proper
+        least = min(least, area.min(where=proper[rows], initial=math.inf))
+    return proper, least
 
 
-def _normals(columns: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(F, 3) unit normals of faces by their winding, and (F,) twice their areas; columns (3, V)."""
+def _normals(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(F, 3) unit normals of faces by their winding, and (F,) twice their areas; vertices (V, 3)."""
     normals, areas = np.empty((len(faces), 3)), np.empty(len(faces))
     for rows, block in _blocks(faces):
-        a, b, c = corner_columns(columns, block)
+        a, b, c = np.ascontiguousarray(vertices[block].transpose(1, 2, 0))
         cross = cross_columns(difference(b, a), difference(c, a))
         areas[rows] = np.sqrt(_squared(cross))
         for axis in range(3):
-            np.divide(cross[axis], areas[rows], out=normals[rows, axis])
+            np.divide(cross[axis], areas[rows], out=normals[rows, axis], where=areas[rows] > 0)
     return normals, areas
 
 
@@ -247,18 +266,16 @@ def _squared(vectors: Sequence[np.ndarray]) -> np.ndarray:
     return x * x + y * y + z * z
 
 
-def _fit_unit_box(columns: np.ndarray) -> np.ndarray:
-    """Move (3, V) in place: the centre of the box at the origin, its longest side 1. Returns the same as (V, 3)."""
+def _fit_unit_box(columns: np.ndarray) -> tuple[np.ndarray, float]:
+    """Vertices (3, V) as (V, 3) with the centre of their box at the origin and its longest side 1; that side before."""
     low, high = columns.min(1, keepdims=True), columns.max(1, keepdims=True)
     middle, size = (low + high) / 2, (high - low).max()
     vertices = np.empty((columns.shape[1], 3))
     for start in range(0, len(vertices), BLOCK):
-        block = columns[:, start : start + BLOCK]
-        block -= middle
-        block /= size
+        block = (columns[:, start : start + BLOCK] - middle) / size
         for axis in range(3):  # twice as fast as the transposed block in one
             vertices[start : start + BLOCK, axis] = block[axis]
-    return vertices
+    return vertices, size
 
 
 def _interpolated(values: np.ndarray, corners: np.ndarray, barycentric: np.ndarray) -> np.ndarray:

@@ -58,7 +58,7 @@ class Paint:
 class Surface:
     """What a mesh looks like, and the tables of the sRGB curve. Fields that the mesh lacks are empty."""
 
-    flat: wp.array(dtype=wp.vec3d)  # (F,) normals
+    vertices: wp.array(dtype=wp.vec3d)  # (V,)
     smooth: wp.array(dtype=wp.vec3d)  # (V,)
     uv: wp.array(dtype=wp.vec2d)  # (V,)
     vertex_colors: wp.array(dtype=wp.vec3)  # (V,)
@@ -92,7 +92,7 @@ def surface_of(mesh: Mesh) -> Surface:
 
 def _made_surface(mesh: Mesh) -> Surface:
     surface = Surface()
-    surface.flat = _shared(mesh.face_normals, wp.vec3d)
+    surface.vertices = _shared(mesh.vertices, wp.vec3d)
     surface.smooth = _shared(mesh.vertex_normals if mesh.has("normals") else np.zeros((0, 3)), wp.vec3d)
     textured = any(material.texture is not None for material in mesh.materials)
     surface.uv = _shared(mesh.uv if textured else np.zeros((0, 2)), wp.vec2d)
@@ -261,9 +261,16 @@ def color_of(surface: Surface, corner: wp.vec3i, index: wp.int32, weights: wp.ve
 
 
 @wp.func
-def normal_of(surface: Surface, corner: wp.vec3i, index: wp.int32, weights: wp.vec3d) -> wp.vec3d:
-    """The normal of a point, as `Mesh.normals` by vertices."""
-    flat = surface.flat[index]
+def flat_normal(surface: Surface, corner: wp.vec3i) -> wp.vec3d:
+    """The normal of a face, as `Mesh.face_normals`."""
+    first = surface.vertices[corner[0]]
+    normal = wp.cross(surface.vertices[corner[1]] - first, surface.vertices[corner[2]] - first)
+    return normal / wp.length(normal)
+
+
+@wp.func
+def normal_of(surface: Surface, corner: wp.vec3i, flat: wp.vec3d, weights: wp.vec3d) -> wp.vec3d:
+    """The normal of a point in a face with the normal `flat`, as `Mesh.normals` by vertices."""
     if surface.smooth.shape[0] == 0:
         return flat
     smooth = surface.smooth[corner[0]] * weights[0] + surface.smooth[corner[1]] * weights[1]
@@ -293,8 +300,8 @@ def sample_at(
     sample = Sample()
     sample.sun = UNKNOWN
     sample.light = color_of(surface, corner, index, weights)
-    normal = normal_of(surface, corner, index, weights)
-    flat = surface.flat[index]
+    flat = flat_normal(surface, corner)
+    normal = normal_of(surface, corner, flat, weights)
     if wp.dot(flat, d) > wp.float64(0.0):
         normal = -normal
         flat = -flat
