@@ -2,7 +2,8 @@
 
 python benchmarks/predicted_surfaces.py --predictions DIR --data_root D --mesh_root M
 
-DIR holds <object>_<view>_xray.npz, as evaluate_diffusion.py and evaluate_upsampler.py write them.
+DIR holds <object>_<view>_xray.npz, as evaluate_diffusion.py and evaluate_upsampler.py write them. The row "truth, rays" is
+of the stored X-Rays at the same rays and layers: objects of several parts are in several pieces there too.
 """
 
 from __future__ import annotations
@@ -43,9 +44,11 @@ COLUMNS = (
     "seconds",
 )
 
+TRUTH = "truth, rays"
 
-def predictions(options: argparse.Namespace) -> Iterator[tuple[XRay, Camera, PointCloud]]:
-    """Prediction, camera and points of the true mesh, in the world of the prediction, view by view."""
+
+def predictions(options: argparse.Namespace) -> Iterator[tuple[XRay, XRay, Camera, PointCloud]]:
+    """Prediction, truth, camera and points of the true mesh, in the world of the prediction, view by view."""
     dataset = XRayDataset(options.data_root, Codec(), "all", 64, camera_distance=options.camera_distance)
     meshes = find_meshes(options.mesh_root)
     used = 0
@@ -57,9 +60,20 @@ def predictions(options: argparse.Namespace) -> Iterator[tuple[XRay, Camera, Poi
         xray = load_xray(path).validate(str(path))
         truth = sample_mesh(load_mesh(meshes[view.object]), options.points)
         scaled = PointCloud(truth.points * dataset.scale(index), truth.normals, truth.colors)
-        yield xray, dataset.camera(index, xray.shape[2]), scaled
+        yield xray, true_xray(dataset, index, xray), dataset.camera(index, xray.shape[2]), scaled
     if not used:
         raise InputError(f"{options.predictions}: no <object>_<view>{options.ending} of a view and a mesh given")
+
+
+def true_xray(dataset: XRayDataset, index: int, prediction: XRay) -> XRay:
+    """The stored X-Ray at the rays and layers of a prediction."""
+    stored = dataset.xray(index)
+    if stored.shape[2] % prediction.shape[2]:
+        raise InputError(
+            f"{dataset.root}: {stored.shape[2]} rays are stored, the prediction has {prediction.shape[2]}; "
+            "expected a number that divides them"
+        )
+    return stored.keep(min(len(stored.depth), len(prediction.depth))).subsample(stored.shape[2] // prediction.shape[2])
 
 
 def measure_points(xray: XRay, camera: Camera, truth: PointCloud) -> list[float]:
@@ -106,11 +120,13 @@ def main(arguments: list[str] | None = None) -> int:
     add("--methods", nargs="*", default=["rays", "fitted", "field"], choices=METHODS)
     add("--points", type=int, default=SURFACE_POINTS, help="sampled on each mesh")
     options = parser.parse_args(arguments)
-    rows: dict[str, list[list[float]]] = {method: [] for method in ("points", *options.methods)}
-    for xray, camera, truth in tqdm(predictions(options), unit="view"):
+    rows: dict[str, list[list[float]]] = {method: [] for method in ("points", *options.methods, TRUTH)}
+    for xray, true, camera, truth in tqdm(predictions(options), unit="view"):
         rows["points"].append(measure_points(xray, camera, truth))
+        of_points = rows["points"][-1][0]
         for method in options.methods:
-            rows[method].append(measure(xray, camera, truth, method, rows["points"][-1][0]))
+            rows[method].append(measure(xray, camera, truth, method, of_points))
+        rows[TRUTH].append(measure(true, camera, truth, "rays", of_points))
     number = len(rows["points"])
     sys.stdout.write(f"{number} predictions\n\n| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}\n")
     sys.stdout.write("".join(line(method, values) for method, values in rows.items()))

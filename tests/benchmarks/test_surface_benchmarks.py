@@ -71,9 +71,10 @@ def test_predictions_are_measured_in_the_world_of_their_mesh(tmp_path, capsys):
         flags = ["--points", "2000", "--camera_distance", str(distance)]
         assert benchmark.main([*common, *flags]) == 0
         table = rows(capsys.readouterr().out)
-        for method in ("points", "rays", "fitted", "field"):
+        for method in ("points", "rays", "fitted", "field", "truth, rays"):
             assert float(table[method][0]) < 0.06 * scale, method
         assert float(table["fitted"][4]) == float(table["fitted"][5]) == 1
+        assert table["truth, rays"][:6] == table["rays"][:6]
     assert benchmark.main([*common, "--ending", "_other.npz"]) == BAD_INPUT
 
 
