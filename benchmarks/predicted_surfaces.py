@@ -2,8 +2,8 @@
 
 python benchmarks/predicted_surfaces.py --predictions DIR --data_root D --mesh_root M
 
-DIR holds <object>_<view>_xray.npz, as evaluate_diffusion.py and evaluate_upsampler.py write them. The row "truth, rays" is
-of the stored X-Rays at the same rays and layers: objects of several parts are in several pieces there too.
+DIR holds <object>_<view>_xray.npz, as evaluate_diffusion.py and evaluate_upsampler.py write them. The row "truth, rays"
+is of the stored X-Rays at the same rays and layers: objects of several parts are in several pieces there too.
 """
 
 from __future__ import annotations
