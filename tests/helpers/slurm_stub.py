@@ -92,7 +92,7 @@ def srun(arguments: list[str]) -> int:
         if index == 0:
             _await_port(nodes[0])
     kill = "--kill-on-bad-exit=1" in arguments[:place]
-    while any(node.poll() is None for node in nodes):
+    while None in [node.poll() for node in nodes]:  # each is asked: who is not asked has no status
         if kill and any(node.returncode for node in nodes):
             sys.stderr.write("srun: error: a task ended badly, the others are killed\n")
             for node in nodes:
