@@ -69,9 +69,10 @@ def test_samples_that_are_all_bad_end_the_run():
 def test_a_lost_worker_is_told_where_a_batch_is_waited_for_and_nowhere_else():
     before = signal.getsignal(signal.SIGCHLD)
     _, loader = batches(Numbered(5), "stop", workers=1, count=100)
+    others = set(multiprocessing.active_children())  # of tests before this one
     iterator = iter(loader)
     next(iterator)
-    (worker,) = multiprocessing.active_children()
+    (worker,) = set(multiprocessing.active_children()) - others
     worker.kill()
     worker.join()  # the signal of its death comes in the midst of something else, here
     assert signal.getsignal(signal.SIGCHLD) == before
@@ -82,9 +83,10 @@ def test_a_lost_worker_is_told_where_a_batch_is_waited_for_and_nowhere_else():
 @pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_a_worker_reads_on_when_all_processes_of_a_job_get_the_signal_of_its_end(number):
     _, loader = batches(Numbered(5), "stop", workers=1, count=20)
+    others = set(multiprocessing.active_children())  # of tests before this one
     iterator = iter(loader)
     next(iterator)
-    (worker,) = multiprocessing.active_children()
+    (worker,) = set(multiprocessing.active_children()) - others
     subprocess.run(["kill", f"-{number.value}", str(worker.pid)], check=True)  # not from the worker's parent
     assert len(list(iterator)) == 19
 
