@@ -94,8 +94,9 @@ def test_a_worker_reads_on_when_all_processes_of_a_job_get_the_signal_of_its_end
 def test_a_worker_that_is_just_starting_reads_on_too(monkeypatch):
     monkeypatch.setattr("xray.training.batches._read_on", _late)
     _, loader = batches(Numbered(5), "stop", workers=1, count=20)
+    others = set(multiprocessing.active_children())
     iterator = iter(loader)
-    sender = threading.Thread(target=_send_to_first_child)
+    sender = threading.Thread(target=_send_to_new_child, args=(others,))
     sender.start()
     assert len(list(iterator)) == 20
     sender.join()
@@ -106,8 +107,8 @@ def _late(number: int) -> None:
     _read_on(number)
 
 
-def _send_to_first_child() -> None:
-    while not (children := multiprocessing.active_children()):
+def _send_to_new_child(others: set) -> None:
+    while not (children := set(multiprocessing.active_children()) - others):
         time.sleep(0.01)
     time.sleep(0.5)  # torch's own handler is there now
-    subprocess.run(["kill", "-TERM", str(children[0].pid)], check=True)
+    subprocess.run(["kill", "-TERM", str(children.pop().pid)], check=True)
