@@ -98,8 +98,8 @@ def serving(
         try:
             yield address
         finally:
+            page.close()  # first: who watches keeps a picture's work going
             jobs.close()
-            page.close()
 
 
 def free_port(host: str, port: int) -> int:

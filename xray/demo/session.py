@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 import shutil
 import threading
@@ -99,8 +100,11 @@ class DemoJobs:
         self._worker = ThreadPoolExecutor(1, "shapes")
 
     def close(self) -> None:
-        """Begin nothing more."""
-        self._worker.shutdown(wait=False, cancel_futures=True)
+        """Begin nothing more, and wait until the picture at work has come to the end of its step: what it writes later
+        would lie in a folder that is gone."""
+        for job in list(self._jobs.values()):
+            job.watched = -math.inf
+        self._worker.shutdown(wait=True, cancel_futures=True)
 
     def settings(self, steps: float, first: float, last: float, seed: float, surface: str) -> GenerationSettings:
         """What a visitor chose, checked: a form can be sent without its page.
