@@ -66,14 +66,10 @@ def predictions(options: argparse.Namespace) -> Iterator[tuple[XRay, XRay, Camer
 
 
 def true_xray(dataset: XRayDataset, index: int, prediction: XRay) -> XRay:
-    """The stored X-Ray at the rays and layers of a prediction."""
+    """The stored X-Ray at the rays of a prediction, and at its layers as far as they are stored."""
     stored = dataset.xray(index)
-    if stored.shape[2] % prediction.shape[2]:
-        raise InputError(
-            f"{dataset.root}: {stored.shape[2]} rays are stored, the prediction has {prediction.shape[2]}; "
-            "expected a number that divides them"
-        )
-    return stored.keep(min(len(stored.depth), len(prediction.depth))).subsample(stored.shape[2] // prediction.shape[2])
+    layers = min(len(stored.depth), len(prediction.depth))
+    return Codec(layers=layers, resolution=prediction.shape[2]).fit(stored)
 
 
 def measure_points(xray: XRay, camera: Camera, truth: PointCloud) -> list[float]:

@@ -28,7 +28,6 @@ BLOCK = 1 << 14
 SLIVER = 1e-12
 """A face with less than this share of its longest edge squared as area counts as degenerate."""
 
-
 SURE_AREA = 1e-12
 """Twice the area of a face, in the unit box, from which on rounding its corners cannot make it vanish."""
 
