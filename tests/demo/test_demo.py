@@ -213,18 +213,22 @@ def test_a_picture_becomes_a_mesh_in_the_browser(browser, inferred, server):
         few.save(ROOT / README_PICTURE, optimize=True)
 
 
+def make_two(page: Chromium) -> None:
+    """Begin two shapes of the picture."""
+    give(page, PICTURE)
+    if not page.value("Boolean(document.querySelector('#count input[type=number]'))"):
+        page.click("#settings button")
+        page.wait("document.querySelector('#count input[type=number]')")
+    set_number(page, "#count input[type=number]", 2)
+    page.click("#make")
+    page.wait("document.querySelector('#npz').disabled")
+
+
 def test_several_shapes_and_a_page_loaded_again_in_the_middle(browser, tmp_path):
     """The work goes on, and the new page shows it; then each of the shapes can be looked at."""
-    give(browser, PICTURE)
-    if not browser.value("Boolean(document.querySelector('#count input[type=number]'))"):
-        browser.click("#settings button")
-        browser.wait("document.querySelector('#count input[type=number]')")
-    set_number(browser, "#count input[type=number]", 2)
-    browser.click("#make")
-    browser.wait("document.querySelector('#npz').disabled")
+    make_two(browser)
     browser.wait("document.querySelector('#cutout img')")
-    browser.send("Page.reload")
-    browser.wait("document.readyState === 'complete' && document.querySelector('#make')")
+    browser.reload("document.readyState === 'complete' && document.querySelector('#make')")
     browser.wait("document.querySelector('#picture img')?.src.includes('mug.png')")
     browser.wait("document.querySelector('#layers img')?.src.includes('mug_sample2')")
     browser.wait("document.querySelector('#shape')?.innerText.includes('Shape 2 of 2')")
@@ -232,6 +236,21 @@ def test_several_shapes_and_a_page_loaded_again_in_the_middle(browser, tmp_path)
     set_number(browser, "#shape input[type=number]", 1)
     browser.wait("document.querySelector('#layers img')?.src.includes('mug_sample1')")
     browser.wait("document.querySelector('#shape').innerText.includes('Shape 1 of 2')")
+    until(lambda: drawn(browser, "#mesh") > 0.05)
+
+
+def test_a_mesh_that_comes_twice_before_its_viewer_is_loaded(browser):
+    """The shape that a visitor has chosen is sent again when the last one is ready; its viewer comes late."""
+    make_two(browser)
+    browser.reload("document.readyState === 'complete' && document.querySelector('#make')")
+    browser.wait("document.querySelector('#shape')?.innerText.includes('Shape 2 of 2')")
+    browser.send("Fetch.enable", patterns=[{"urlPattern": "*/Canvas3D-*"}])  # these wait
+    set_number(browser, "#shape input[type=number]", 1)
+    browser.wait("document.querySelector('#shape').innerText.includes('Shape 1 of 2')")
+    browser.wait("!document.querySelector('#npz').disabled")
+    time.sleep(2)
+    assert not browser.value("Boolean(document.querySelector('#mesh canvas'))")
+    browser.send("Fetch.disable")
     until(lambda: drawn(browser, "#mesh") > 0.05)
 
 

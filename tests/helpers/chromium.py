@@ -88,6 +88,18 @@ class Chromium:
         """Begin to load a page."""
         self.send("Page.navigate", url=address)
 
+    def reload(self, ready: str) -> None:
+        """Load the page again, until an expression is true in the new one: the old one may answer for a while yet."""
+        self.value("window.isOld = true")
+        self.send("Page.reload")
+        end = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return self.wait(f"!window.isOld && {ready}", end - time.monotonic())
+            except RuntimeError as error:  # asked in the moment between the two
+                if "navigated" not in str(error):
+                    raise
+
     def value(self, script: str):
         """What a JavaScript expression gives, awaited where it is a promise."""
         answer = self.send("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)

@@ -88,9 +88,8 @@ PROGRESS = gr.Progress()
 class Fields:
     """The parts of the page that are filled while a picture is worked on.
 
-    `mesh_file` holds the path for `mesh`, which is filled by one event after all others: given the same path twice in
-    short order, as at the end of a generator, gradio 6.31's Model3D stays empty. `token` names the work, and is kept by
-    the browser, so that a page that is loaded again finds it.
+    `mesh_file` holds the path for `mesh`, which is filled by one event after all others (`_mesh_once`). `token` names
+    the work, and is kept by the browser, so that a page that is loaded again finds it.
     """
 
     token: gr.BrowserState
@@ -167,7 +166,10 @@ def build(jobs: DemoJobs, examples: list[Path]) -> gr.Blocks:
             trigger_mode="always_last", show_progress="hidden", **private,
         )  # fmt: skip
         for done in (made, again, other):
-            done.success(lambda path: path, fields.mesh_file, fields.mesh, queue=False, **private)
+            done.success(
+                _mesh_once(jobs), [fields.token, fields.mesh_file], fields.mesh, queue=False, show_progress="hidden",
+                **private,
+            )  # fmt: skip
     _stay_local(page)
     return page.queue(max_size=jobs.limits.waiting, default_concurrency_limit=1)
 
@@ -330,6 +332,20 @@ def _other_shape(jobs: DemoJobs, fields: Fields):
         return {fields.shape: _choice(job)} | fields.show(job.shapes[number - 1], _depths(jobs))
 
     return other_shape
+
+
+def _mesh_once(jobs: DemoJobs):
+    """The mesh for the page, unless that page has it.
+
+    Given the same path again before its viewer is loaded, gradio 6.31's Model3D stays empty for good: at the end of a
+    generator, and where a visitor chooses a shape in the moment in which the last one is ready.
+    """
+
+    def mesh_once(token, path, request: gr.Request) -> Any:
+        job = jobs.find(token)
+        return path if job is None or job.is_new_mesh(request.session_hash, path) else gr.skip()
+
+    return mesh_once
 
 
 def _stay_local(page: gr.Blocks) -> None:

@@ -53,6 +53,7 @@ class DemoJob:
         has chosen, None for the latest.
       step: sampling steps of the present shape done; stage: goes up whenever there is something new to show.
       error: one line for the visitor, where it failed; whole: all is made; done: no more will come.
+      meshes: the mesh that each open page (by its session) shows.
     """
 
     token: str
@@ -69,6 +70,8 @@ class DemoJob:
     whole: bool = False
     done: bool = False
     watched: float = field(default_factory=time.monotonic)
+    meshes: dict[str, str | None] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def shown(self) -> int:
@@ -78,6 +81,14 @@ class DemoJob:
     def show(self) -> None:
         """There is something new."""
         self.stage += 1
+
+    def is_new_mesh(self, session: str, path: str | None) -> bool:
+        """Whether a page does not show this mesh yet; from now on it does. Of two calls at once, one is told so."""
+        missing = object()
+        with self.lock:
+            before = self.meshes.get(session, missing)
+            self.meshes[session] = path
+        return before != path
 
     def check_watched(self) -> None:
         """Raises InputError where nobody waits for it any more."""
