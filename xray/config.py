@@ -1,8 +1,8 @@
 """The configuration of a training run: every key, its default and its range; reading and checking it.
 
 The defaults are the published recipe of the first stage. A configuration is read from YAML and changed by `key=value`;
-a key that is not known, or a value outside its range, is an error. Only this module and the functions that build
-objects from a configuration see it as a whole; everything else takes plain values.
+a key that is not known, or a value outside its range, is an error. Only the functions that build objects from it see
+a configuration as a whole; everything else takes plain values.
 """
 
 from __future__ import annotations
@@ -109,13 +109,12 @@ class Model:
       picture's pixels are read: nothing but the published scheduler's settings is then needed of it.
     prediction: what the U-Net's output stands for, `v` as published or `x`, the clean X-Ray.
     image: how the network sees the picture: through the frozen encoders, as published (`vae`), or its own RGBA pixels
-      through two learned convolutions (`pixels`); then no encoder is loaded.
-    picture_width: channels that those convolutions make.
+      through two learned convolutions of picture_width channels (`pixels`); then no encoder is loaded.
     patch: rays on each side that the U-Net reads and writes as one pixel's channels.
     color_prior, hit_prior: with `pixels` and `x`, the U-Net gives the difference from what the picture shows: the
       colour of the pixel on the same ray, the hits of layers 1 and 2 (see `patch_unet.prior`).
-    silhouette_distance: with `pixels`, the distance from the silhouette's outline is an input channel.
-    place: layer, column and row are input channels of the U-Net.
+    silhouette_distance, place: further input channels of the U-Net: with `pixels`, the distance from the silhouette's
+      outline; layer, column and row.
     vae: hub name or folder of another image VAE; empty for the one inside `pretrained`.
     init: `random`, or `pretrained` to start from the U-Net inside `pretrained`.
     attention: which levels of a U-Net attend, over space, layers and to the image, outermost level first; empty for
@@ -174,15 +173,16 @@ class Noise:
 @dataclass
 class Loss:
     """weighting: `published` or `min_snr`. miss_weight: weight of depth, normal and colour where the truth has no
-    surface (1 as published, 0 leaves them out). channel_weights: of depth, normal, colour and hit. hit_loss,
-    value_loss: a regressing upsampler's two terms. depth_error: of a denoiser's depth, `squared` as published or
-    `absolute`. depth_difference: weight of `losses.depth_difference_loss` beside the others, for pairs of rays whose
-    depths differ by less than depth_difference_step a ray in model space.
+    surface (1 as published, 0 leaves them out). channel_weights: of depth, normal, colour and hit. depth_error,
+    color_error: `squared` as published, or `absolute`. hit_loss, value_loss: a regressing upsampler's two terms.
+    depth_difference: weight of `losses.depth_difference_loss` beside the others, for pairs of rays whose depths differ
+    by less than depth_difference_step a ray in model space.
     """
 
     weighting: str = choice("published", "min_snr")
     min_snr_gamma: float = above_zero(5.0)
     depth_error: str = choice("squared", "absolute")
+    color_error: str = choice("squared", "absolute")
     miss_weight: float = amount(1.0)
     channel_weights: list[float] = field(default_factory=lambda: [1.0, 1.0, 1.0, 1.0])
     hit_loss: float = amount(1.0)

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from xray.core.camera import Camera, look_at
 from xray.core.codec import MISSES, Codec
 from xray.mesh.mesh import Mesh
 from xray.mesh.part import Material, Part
 from xray.models.denoiser import Condition, Denoiser, scalings
-from xray.models.losses import denoising_loss, depth_difference_loss
+from xray.models.losses import denoising_loss, depth_difference_loss, regression_loss
 from xray.models.patch_unet import PatchUNet, at_rays, picture_channels, places, prior, silhouette_distance
 from xray.raycast.capture import capture
 from xray.raycast.caster import RayCaster
@@ -156,13 +157,29 @@ def test_depth_difference_loss_is_the_mean_over_all_pairs_on_one_surface():
     assert depth_difference_loss(estimate, empty, 0.02).tolist() == [0, 0]
 
 
-def test_the_absolute_error_of_the_depth_leaves_the_other_channels_squared():
+def plain_error(apart, depth_error, color_error):
+    """Of one value, by its channel."""
+    kinds = {0: depth_error, 4: color_error, 5: color_error, 6: color_error}
+    channels = [apart[:, :, k].abs() if kinds.get(k) == "absolute" else apart[:, :, k] ** 2 for k in range(8)]
+    return torch.stack(channels, 2)
+
+
+@pytest.mark.parametrize("depth_error", ["squared", "absolute"])
+@pytest.mark.parametrize("color_error", ["squared", "absolute"])
+def test_absolute_errors_of_depth_and_colour_leave_the_other_channels_squared(depth_error, color_error):
     truth, estimate = torch.rand(2, 3, 8, 4, 4), torch.rand(2, 3, 8, 4, 4)
-    weight, apart = torch.tensor([1.0, 2.0]), estimate - truth
-    depth, rest = apart[:, :, 0].abs(), apart[:, :, 1:] ** 2
-    expected = weight * (5.0 * depth.flatten(1).sum(1) + rest.flatten(1).sum(1)) / apart[0].numel()
-    loss = denoising_loss(estimate, truth, weight, channel_weights=(5.0, 1.0, 1.0, 1.0), depth_error="absolute")
-    assert torch.allclose(loss, expected)
+    weight, weights = torch.tensor([1.0, 2.0]), (5.0, 1.0, 3.0, 1.0)
+    kinds = {"depth_error": depth_error, "color_error": color_error}
+    error = plain_error(estimate - truth, depth_error, color_error)
+    error[:, :, 0] *= 5
+    error[:, :, 4:7] *= 3
+    assert torch.allclose(
+        denoising_loss(estimate, truth, weight, channel_weights=weights, **kinds), weight * error.flatten(1).mean(1)
+    )
+    truth[:, :, 7] = 1
+    hits = F.binary_cross_entropy_with_logits(estimate[:, :, 7], torch.ones(2, 3, 4, 4), reduction="none")
+    expected = hits.flatten(1).mean(1) + error[:, :, :7].mean(2).flatten(1).mean(1)
+    assert torch.allclose(regression_loss(estimate, truth, channel_weights=weights, **kinds), expected)
 
 
 def test_the_least_absolute_error_of_two_surfaces_is_on_one_of_them():

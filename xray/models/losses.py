@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 VALUES = slice(0, 7)
 """Depth, normal and colour."""
+DEPTH, COLOR = slice(0, 1), slice(4, 7)
 HIT = 7
 DIFFERENCES = (1, 2, 4)
 """Rays between the two ends of a difference of depth."""
@@ -23,6 +24,7 @@ def denoising_loss(
     miss_weight: float = 1.0,
     channel_weights: Sequence[float] = EQUAL,
     depth_error: str = "squared",
+    color_error: str = "squared",
 ) -> torch.Tensor:
     """Weight * mean squared error over all layers, channels and pixels (equation 8 of EDM).
 
@@ -32,14 +34,11 @@ def denoising_loss(
       miss_weight: weight of depth, normal and colour where the truth has no surface; the mean is then taken
         over the sum of weights.
       channel_weights: of depth, normal, colour and hit.
-      depth_error: `squared`, or `absolute` for |depth - truth|: along an outline, where a ray may meet either of two
-        surfaces, the least squared error is a depth between them, the least absolute error one of them.
+      depth_error, color_error: as in `elementwise_error`.
     Returns:
       (B,).
     """
-    error = (estimate - truth) ** 2
-    if depth_error == "absolute":
-        error = torch.cat([(estimate - truth)[:, :, :1].abs(), error[:, :, 1:]], dim=2)
+    error = elementwise_error(estimate, truth, depth_error, color_error)
     if tuple(channel_weights) != EQUAL:
         error = error * per_channel(channel_weights, error)
     if miss_weight == 1:
@@ -47,6 +46,26 @@ def denoising_loss(
     mask = torch.ones_like(error)
     mask[:, :, VALUES] = torch.where(truth[:, :, HIT:] > 0, 1.0, miss_weight)
     return weight * (error * mask).flatten(1).sum(1) / mask.flatten(1).sum(1)
+
+
+def elementwise_error(
+    estimate: torch.Tensor, truth: torch.Tensor, depth_error: str = "squared", color_error: str = "squared"
+) -> torch.Tensor:
+    """The error of every value, as (B, L, 8, h, w).
+
+    Args:
+      depth_error: `squared`, or `absolute` for |depth - truth|: along an outline, where a ray may meet either of two
+        surfaces, the least squared error is a depth between them, the least absolute error one of them.
+      color_error: the same for the colour channels: of a pattern that is not seen, the likelier of its colours, not
+        the mixture of all.
+    """
+    apart = estimate - truth
+    error = apart**2
+    for kind, channels in ((depth_error, DEPTH), (color_error, COLOR)):
+        if kind == "absolute":
+            before, after = error[:, :, : channels.start], error[:, :, channels.stop :]
+            error = torch.cat([before, apart[:, :, channels].abs(), after], dim=2)
+    return error
 
 
 def depth_difference_loss(estimate: torch.Tensor, truth: torch.Tensor, max_step: float) -> torch.Tensor:
@@ -85,18 +104,21 @@ def regression_loss(
     hit_loss: float = 1.0,
     value_loss: float = 1.0,
     channel_weights: Sequence[float] = EQUAL,
+    depth_error: str = "squared",
+    color_error: str = "squared",
 ) -> torch.Tensor:
     """Cross-entropy of the hit everywhere plus squared error of the rest where the truth has a surface.
 
     Args:
       prediction: (B, L, 8, h, w), the last channel a logit; truth: the same shape, model space.
       channel_weights: of depth, normal, colour and hit.
+      depth_error, color_error: as in `elementwise_error`.
     Returns:
       (B,). A sample without any surface has no second term.
     """
     hit = truth[:, :, HIT] > 0
     cross_entropy = F.binary_cross_entropy_with_logits(prediction[:, :, HIT], hit.float(), reduction="none")
-    error = (prediction - truth) ** 2
+    error = elementwise_error(prediction, truth, depth_error, color_error)
     if tuple(channel_weights) != EQUAL:
         error = error * per_channel(channel_weights, error)
     error = error[:, :, VALUES].mean(2) * hit

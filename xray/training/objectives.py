@@ -79,6 +79,8 @@ class Objective:
     """
 
     channel_weights: Sequence[float] = EQUAL
+    depth_error: str = Loss.depth_error
+    color_error: str = Loss.color_error
     depth_difference: float = Loss.depth_difference
     depth_difference_step: float = Loss.depth_difference_step
     own_fraction: float = 0.5
@@ -105,7 +107,6 @@ class Denoising(Objective):
     low_max: float = Noise.low_max
     weighting: str = Loss.weighting
     min_snr_gamma: float = Loss.min_snr_gamma
-    depth_error: str = Loss.depth_error
     miss_weight: float = Loss.miss_weight
     silhouette_distance: bool = False
 
@@ -125,7 +126,8 @@ class Denoising(Objective):
             condition = condition._replace(low=noisy_low(xray, self, streams, low))
         weight = loss_weight(sigma) if self.weighting == "published" else min_snr_weight(sigma, self.min_snr_gamma)
         estimate = model(noisy, sigma, condition)
-        loss = denoising_loss(estimate, xray, weight, self.miss_weight, self.channel_weights, self.depth_error)
+        kinds = self.depth_error, self.color_error
+        loss = denoising_loss(estimate, xray, weight, self.miss_weight, self.channel_weights, *kinds)
         if self.depth_difference:
             uneven = depth_difference_loss(estimate, xray, self.depth_difference_step)
             loss = loss + weight * self.depth_difference * uneven
@@ -190,7 +192,8 @@ class Regression(Objective):
             xray, images, low = self.mirror(xray, images, streams, low)
         low = noisy_low(xray, self, streams, low)
         prediction = model(low, self.condition(images, streams))
-        loss = regression_loss(prediction, xray, self.hit_loss, self.value_loss, self.channel_weights)
+        kinds = self.depth_error, self.color_error
+        loss = regression_loss(prediction, xray, self.hit_loss, self.value_loss, self.channel_weights, *kinds)
         if self.depth_difference:
             loss = loss + self.depth_difference * depth_difference_loss(prediction, xray, self.depth_difference_step)
         return loss

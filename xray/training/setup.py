@@ -211,6 +211,8 @@ def make_task(config: Config, conditioner: Conditioner, cache: EncoderCache | No
     factor = config.model.factor if config.stage == "upsampler" else 1
     shared = {
         "channel_weights": loss.channel_weights,
+        "depth_error": loss.depth_error,
+        "color_error": loss.color_error,
         "depth_difference": loss.depth_difference,
         "depth_difference_step": loss.depth_difference_step,
         "own_fraction": config.train.first_stage_fraction,
@@ -226,7 +228,6 @@ def make_task(config: Config, conditioner: Conditioner, cache: EncoderCache | No
         **values,
         weighting=loss.weighting,
         min_snr_gamma=loss.min_snr_gamma,
-        depth_error=loss.depth_error,
         miss_weight=loss.miss_weight,
         silhouette_distance=config.model.silhouette_distance,
         **shared,
