@@ -21,6 +21,7 @@ SQUARE = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], float)
 VERTICES = "".join("v {:g} {:g} {:g}\n".format(*vertex) for vertex in SQUARE)
 COORDINATES = "vt 0 0\nvt 1 0\nvt 1 1\nvt 0 1\n"
 PICTURE = (200, 40, 40)
+PIXEL = np.full((1, 1, 3), PICTURE, np.uint8)
 
 
 def color(path: Path, face: int = 0) -> list[int]:
@@ -173,6 +174,30 @@ def test_compressed_primitives_with_their_values_beside_are_read(tmp_path):
     del writer.tree["accessors"][primitive["indices"]]["bufferView"]
     with pytest.raises(InputError, match="needs KHR_draco_mesh_compression"):
         load_mesh(writer.save(tmp_path / "a.glb"))
+
+
+@pytest.mark.parametrize("corner", [4, 0])
+def test_values_of_vertices_that_no_proper_face_has_do_no_harm(tmp_path, corner):
+    """NaN as texture coordinate or colour of a vertex that no face, or only one without area, names; elsewhere not."""
+    paint(tmp_path / "p.png")
+    vertices, nan = np.vstack([SQUARE, [2, 2, 0]]), [[np.nan] * 3]
+    for name in ("TEXCOORD_0", "COLOR_0"):
+        writer = GltfWriter()
+        material = writer.add("materials", {"pbrMetallicRoughness": {"baseColorTexture": writer.picture(PIXEL)}})
+        values = np.vstack([SQUARE, nan])[:, : 2 if name == "TEXCOORD_0" else 3]
+        mesh = writer.mesh(vertices, [0, 1, 2, corner, 4, 4], material, **{name: writer.array(values)})
+        writer.node(mesh=mesh)
+        assert len(load_mesh(writer.save(tmp_path / "a.glb")).faces) == 1
+        writer.tree["meshes"][mesh]["primitives"][0]["indices"] = writer.array([0, 1, 4], "uint32")
+        with pytest.raises(InputError, match=r"a\.glb: (texture coordinates|colours) that are not"):
+            load_mesh(writer.save(tmp_path / "a.glb"))
+    (tmp_path / "a.mtl").write_text("newmtl m\nmap_Kd p.png\n")
+    text = f"mtllib a.mtl\n{VERTICES}{COORDINATES}vt nan nan\nusemtl m\nf 1/1 2/2 3/3\n"
+    (tmp_path / "a.obj").write_text(text + "f 1/5 2/5 2/5\n")
+    assert color(tmp_path / "a.obj") == list(PICTURE)
+    (tmp_path / "a.obj").write_text(text + "f 1/5 3/5 4/5\n")
+    with pytest.raises(InputError, match=r"a\.obj: texture coordinates that are not numbers up to 1e\+06"):
+        load_mesh(tmp_path / "a.obj")
 
 
 # Headers and encodings

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..common import srgb
 from ..common.errors import InputError
-from .part import Part, joined, shared_materials
+from .part import LARGEST_UV, Part, joined, largest, shared_materials
 from .polygons import corner_columns, cross_columns, difference
 
 COLORS = ("texture", "face")
@@ -79,6 +79,23 @@ class Mesh:
         self.face_colors = _chosen(joined(parts, "face_colors", face_counts, 1.0), keep)
         self.materials, index = shared_materials(parts)
         self.material = _chosen(np.repeat(index.astype(np.int32), face_counts), keep)
+        self._check_values(name)
+
+    def _check_values(self, name: str) -> None:
+        """Raises InputError, beginning with `name`, for texture coordinates and colours that cannot be shown.
+
+        Those of vertices that no proper face has do no harm: programs write NaN where a face has no area.
+        """
+        pictured = np.array([material.texture is not None for material in self.materials])
+        shown = self.uv
+        if not largest(shown) <= LARGEST_UV:
+            shown = shown[self.faces[pictured[self.material]]]
+        if pictured.any() and not largest(shown) <= LARGEST_UV:
+            raise InputError(f"{name}: texture coordinates that are not numbers up to {LARGEST_UV:g}")
+        values = [material.factor for material in self.materials]
+        values += [getattr(self, field) for field in ("vertex_colors", "face_colors") if self._has[field]]
+        if not all(np.isfinite(colors).all() for colors in values):
+            raise InputError(f"{name}: colours that are not finite numbers")
 
     def has(self, field: str) -> bool:
         """Whether the file has a field of `FIELDS`."""

@@ -35,7 +35,7 @@ class Material:
     texture: Texture | None = None
 
 
-def _largest(values: np.ndarray) -> float:
+def largest(values: np.ndarray) -> float:
     """The largest absolute value; NaN where one is NaN, 0 where there are none."""
     return max(-float(values.min()), float(values.max())) if values.size else 0.0
 
@@ -68,29 +68,19 @@ class Part:
         if len(faces) and not (faces.min() >= 0 and faces.max() < count):
             raise InputError(f"{name}: faces name vertices {faces.min()} to {faces.max()}, there are {count}")
         used = self.vertices
-        if not _largest(used) <= LARGEST:  # perhaps a vertex that no face has
+        if not largest(used) <= LARGEST:  # perhaps a vertex that no face has
             named = np.zeros(count, bool)
             named[faces] = True
             used = used[named]
         if not np.isfinite(used).all():
             raise InputError(f"{name}: vertices that are not finite numbers")
-        if _largest(used) > LARGEST:
-            raise InputError(f"{name}: a vertex at {_largest(used):.3g}, expected at most {LARGEST:g}")
+        if largest(used) > LARGEST:
+            raise InputError(f"{name}: a vertex at {largest(used):.3g}, expected at most {LARGEST:g}")
         for what in ("uv", "normals", "vertex_colors"):
             values = getattr(self, what)
             if values is not None and len(values) != count:
                 raise InputError(f"{name}: {len(values)} {what} for {count} vertices")
-        if self._shows_picture and not _largest(self.uv) <= LARGEST_UV:
-            raise InputError(f"{name}: texture coordinates that are not numbers up to {LARGEST_UV:g}")
-        factors = () if self.material is None else (self.material.factor,)
-        for colors in (self.vertex_colors, self.face_colors, *factors):
-            if colors is not None and not np.isfinite(colors).all():
-                raise InputError(f"{name}: colours that are not finite numbers")
         return self
-
-    @property
-    def _shows_picture(self) -> bool:
-        return self.uv is not None and self.material is not None and self.material.texture is not None
 
     def transformed(self, matrix: np.ndarray) -> Part:
         """The part under a (4, 4) affine transform; a mirror turns the winding, so that outside stays outside."""
