@@ -134,6 +134,13 @@ def test_material_libraries_as_they_come(tmp_path, library, folder):
     assert colors(tmp_path / "a.obj", text) == [RED] * 2
 
 
+@pytest.mark.parametrize("line", ["# made in C:\\work\\", "  # C:\\ \t", "o C:\\work\\", "g\tC:\\work\\"])
+def test_a_comment_or_the_name_of_a_group_does_not_swallow_the_next_line(tmp_path, line):
+    (tmp_path / "a.mtl").write_text(f"{line}\nnewmtl m\n{line}\nKd .7843 \\\n .1569 .1569\n")
+    text = f"{line}\nmtllib a.mtl\n{line}\n{rows('', 'v ')}usemtl m\n{line}\nf 1 2 \\\n 3 4\n"
+    assert colors(tmp_path / "a.obj", text) == [RED] * 2
+
+
 def test_names_of_materials_may_hold_a_number_sign(tmp_path):
     (tmp_path / "a #1.mtl").write_text("newmtl Material #25\nKd 1 0 0\nnewmtl Material #26\nKd 0 0 1\nnewmtl e\nKd\n")
     use = "".join(f"usemtl {name}\nf 1 2 3\n" for name in ("Material #26", "Material #25", "e"))

@@ -75,8 +75,16 @@ def as_text(content: bytes, name: str) -> bytes:
 
 
 def joined_lines(content: bytes) -> bytes:
-    """A text whose lines that end with a backslash are one with the next."""
-    return re.sub(rb"\\[ \t]*\n", b" ", content) if b"\\" in content else content
+    """A text whose lines that end with a backslash are one with the next.
+
+    Comments and names of objects and groups do not go on: they may end with the backslash of a folder.
+    """
+
+    def end(found: re.Match) -> bytes:
+        key = content[content.rfind(b"\n", 0, found.start()) + 1 : found.start()].lstrip()[:2]
+        return found[0] if key[:1] == b"#" or key.expandtabs(1) in (b"o ", b"g ") else b" "
+
+    return re.sub(rb"\\[ \t]*\n", end, content) if b"\\" in content else content
 
 
 def decode(name: bytes) -> str:
