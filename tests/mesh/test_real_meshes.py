@@ -101,6 +101,14 @@ def test_several_libraries_on_one_line(tmp_path, line):
     assert [color(path, face) for face in (0, 1)] == [[255, 0, 0], [0, 0, 255]]
 
 
+def test_the_first_library_of_a_line_that_has_a_material_counts(tmp_path):
+    for name, shade in (("red", "1 0 0"), ("blue", "0 0 1")):
+        (tmp_path / f"{name}.mtl").write_text(f"newmtl both\nKd {shade}\nnewmtl {name}\nKd {shade}\n")
+    uses = "usemtl both\nf 1 2 3\nusemtl blue\nf 1 3 4\n"
+    (tmp_path / "a.obj").write_text(f"mtllib red.mtl blue.mtl\n{VERTICES}{uses}")
+    assert [color(tmp_path / "a.obj", face) for face in (0, 1)] == [[255, 0, 0], [0, 0, 255]]
+
+
 @pytest.mark.parametrize("corner", ["{0}//{0}", "{0}/{0}", "{0}/{0}/{0}", "{0}/-5/-1"])
 @pytest.mark.parametrize("picture", [False, True])
 def test_obj_names_normals_and_coordinates_that_it_has_not(tmp_path, corner, picture):

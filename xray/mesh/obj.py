@@ -388,12 +388,16 @@ def read_materials(obj_path: Path, libraries: Iterable[str], wanted: set[str]) -
         return {}
     found: dict[str, tuple[Path, dict[str, str]]] = {}
     missing = []
-    for name in dict.fromkeys(name for rest in libraries for name in _library_names(obj_path, rest)):
-        path = find_beside(obj_path.parent, name)
-        if path is None:
-            missing.append(name)
-            continue
-        found.update({material: (path, values) for material, values in _entries(path).items()})
+    for rest in dict.fromkeys(libraries):
+        of_line: dict[str, tuple[Path, dict[str, str]]] = {}
+        for name in _library_names(obj_path, rest):
+            path = find_beside(obj_path.parent, name)
+            if path is None:
+                missing.append(name)
+                continue
+            # By the format, the first library of a line that has a material counts.
+            of_line = {material: (path, values) for material, values in _entries(path).items()} | of_line
+        found |= of_line
     plain = {without_comment(material): entry for material, entry in found.items()} | found
     names = {material: material if material in plain else without_comment(material) for material in wanted}
     entries = {material: plain[name] for material, name in names.items() if name in plain}
