@@ -93,6 +93,20 @@ def test_ply_faces_without_a_picture_beside_ones_with(tmp_path):
         colors(tmp_path / "a.ply", header + body.replace("-1", "-2"))
 
 
+@pytest.mark.parametrize("bare", ["6 0 0 0 0 0 0 -1", "0 -1", "0 0"])
+def test_ply_faces_without_a_picture_where_there_is_one_alone(tmp_path, bare):
+    Image.new("RGB", (2, 2), tuple(RED)).save(tmp_path / "b.png")
+    header = "ply\nformat ascii 1.0\ncomment TextureFile b.png\nelement vertex 4\n"
+    header += "".join(f"property float {axis}\n" for axis in "xyz")
+    header += "".join(f"property uchar {name}\n" for name in ("red", "green", "blue"))
+    header += "element face 2\nproperty list uchar int vertex_indices\nproperty list uchar float texcoord\n"
+    header += "property int texnumber\nend_header\n" + rows("0 0 255")
+    body = f"3 0 1 2 6 0 0 1 0 1 1 0\n3 0 2 3 {bare}\n"
+    assert sorted(colors(tmp_path / "a.ply", header + body)) == sorted([RED, BLUE])
+    (tmp_path / "b.png").unlink()
+    assert colors(tmp_path / "a.ply", header + f"3 0 1 2 {bare}\n3 0 2 3 {bare}\n") == [BLUE] * 2
+
+
 @pytest.mark.parametrize(
     ("behind", "color"),
     [("200 40 40", RED), ("200.0 40.0 40.0", RED), (".7843 .1569 .1569", RED), ("1 200 40 40", RED)]

@@ -103,7 +103,8 @@ def read_ply(path: Path, shape_only: bool = False) -> list[Part]:
     """The parts of a .ply file, one for each picture in use: polygons and strips, colours (sRGB), normals.
 
     A picture that the header names counts as it is, without vertex and face colours; face colours as they are, without
-    vertex colours. Without texture coordinates no face shows a picture, and none is read.
+    vertex colours. A face without texture coordinates or of texnumber -1 shows no picture, and one that none shows is
+    not read.
 
     Args:
       shape_only: leave materials and pictures out, unread.
@@ -133,12 +134,14 @@ def read_ply(path: Path, shape_only: bool = False) -> list[Part]:
         colors["face_colors"] = None
     pictures = [] if shape_only else _pictures(comments)
     coordinates = face.lists("texcoord") if uv is None else None
-    if pictures and coordinates is not None:
-        if len(stripped) or not np.array_equal(coordinates.sizes, 2 * indices.sizes):
+    bare = np.zeros(len(indices.sizes), bool) if coordinates is None else coordinates.sizes == 0
+    if pictures and coordinates is not None and not bare.all():
+        if len(stripped) or not np.array_equal(coordinates.sizes, np.where(bare, 0, 2 * indices.sizes)):
             name = shown(pictures[0])
             raise InputError(f"{path}: names the picture {name} but has not two texture coordinates for each corner")
         # Coordinates of corners: every corner becomes a vertex of its own.
-        uv = coordinates.values.reshape(-1, 2).astype(np.float64)
+        uv = np.zeros((len(values), 2))
+        uv[np.repeat(~bare, indices.sizes)] = coordinates.values.reshape(-1, 2)
         vertices, normals = vertices[values], None if normals is None else normals[values]
         if colors["vertex_colors"] is not None:
             colors["vertex_colors"] = colors["vertex_colors"][values]
@@ -149,8 +152,12 @@ def read_ply(path: Path, shape_only: bool = False) -> list[Part]:
     if not pictures or uv is None:
         return [Part(vertices, faces, normals=normals, **colors)]
     part = Part(vertices, faces, normals=normals, uv=uv * (1, -1) + (0, 1))  # a .ply counts v from the bottom
-    number = face.data.get("texnumber") if len(pictures) > 1 and not len(stripped) else None
-    if not isinstance(number, np.ndarray):
+    number = face.data.get("texnumber") if not len(stripped) else None
+    number = number.astype(np.float64) if isinstance(number, np.ndarray) else np.zeros(len(indices.sizes))
+    if len(pictures) == 1:
+        number = np.minimum(number, 0)
+    number[bare] = -1
+    if not number.any():
         return [replace(part, material=_material(path, pictures[0]))]
     return list(_parts_by_picture(path, part, _of_faces(number, polygon), pictures, colors))
 
@@ -175,7 +182,7 @@ def _parts_by_picture(
             yield replace(part, faces=part.faces[chosen], uv=None, vertex_colors=of_vertices, face_colors=own)
             continue
         if not 0 <= picture < len(pictures) or picture != int(picture):
-            raise InputError(f"{path}: a face with texnumber {picture}, there are {len(pictures)} pictures")
+            raise InputError(f"{path}: a face with texnumber {picture:g}, there are {len(pictures)} pictures")
         material = _material(path, pictures[int(picture)])
         yield replace(part, faces=part.faces[chosen], material=material)
 
