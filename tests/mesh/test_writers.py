@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import struct
 from pathlib import Path
 from urllib.parse import quote
@@ -168,6 +169,36 @@ def test_numbers_that_are_none_do_no_harm_where_nothing_needs_them(tmp_path, wor
     assert colors(tmp_path / "a.obj", f"{head}f 1/1/1 2/1/1 3/1/1 \\ \n4/1/1\n") == [GREY] * 2
     with pytest.raises(InputError, match="vertices that are not finite"):
         colors(tmp_path / "a.obj", f"{head}f 1 2 5\n")
+
+
+@pytest.mark.parametrize("word", ["nan", "-nan(ind)", "-1.#IND", "1.#QNAN00"])
+def test_normals_that_are_none_in_text_of_other_kinds(tmp_path, word):
+    words = " ".join([word] * 3)
+    ply = "ply\nformat ascii 1.0\nelement vertex 4\n"
+    ply += "".join(f"property float {name}\n" for name in ("x", "y", "z", "nx", "ny", "nz"))
+    ply += "element face 1\nproperty list uchar int vertex_indices\nend_header\n"
+    assert colors(tmp_path / "a.ply", ply + rows(words) + "4 0 1 2 3\n") == [GREY] * 2
+    assert colors(tmp_path / "a.off", f"NOFF\n4 1 0\n{rows(words)}4 0 1 2 3\n") == [GREY] * 2
+    facet = f"facet normal {words}\nouter loop\nvertex 0 0 0\nvertex 1 0 0\nvertex {{}} 1 0\nendloop\nendfacet\n"
+    text = f"solid a\n{facet}endsolid a\n"
+    assert colors(tmp_path / "a.stl", text.format(1)) == [GREY]
+    with pytest.raises(InputError, match="vertices that are not finite"):
+        colors(tmp_path / "a.stl", text.format(word))
+
+
+@pytest.mark.parametrize("word", ["1,5", "0x1", "1.0D+00", "1e", "--1", "+", "1_0"])
+def test_the_word_that_is_no_number_is_shown(tmp_path, word):
+    ply = "ply\nformat ascii 1.0\nelement vertex 4\n" + "".join(f"property float {axis}\n" for axis in "xyz")
+    ply += f"element face 1\nproperty list uchar int vertex_indices\nend_header\n{word} {ROWS[2:]}4 0 1 2 3\n"
+    facet = f"facet normal 0 0 1\nouter loop\nvertex 0 0 0\nvertex {word} 0 0\nvertex 1 1 0\nendloop\nendfacet\n"
+    for name, text in {
+        "a.ply": ply,
+        "a.off": f"OFF\n4 1 0\n{word} {ROWS[2:]}4 0 1 2 3\n",
+        "a.stl": f"solid a\n{facet}endsolid a\n",
+    }.items():
+        shown = re.escape(word if name != "a.stl" else word.lower())
+        with pytest.raises(InputError, match=rf"{name}: not readable as \.\w+ \('{shown}' in place of a number\)"):
+            colors(tmp_path / name, text)
 
 
 def test_lines_that_cannot_be_read_are_shown(tmp_path):

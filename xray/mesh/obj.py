@@ -320,11 +320,7 @@ class _Piece:
         for step in range(key_length):
             letters[starts + step] = ord(" ")
         text = letters.tobytes()
-        if b"#" not in text:
-            return text
-        # What Microsoft's C library wrote for numbers that are none: 1.#QNAN, -1.#IND00, 1.#INF.
-        text = re.sub(rb"1\.#(?:QNAN|SNAN|IND|INF)\d*", b"nan", text)
-        return re.sub(rb"#[^\n]*", b"", text)
+        return re.sub(rb"#[^\n]*", b"", text) if b"#" in text else text
 
 
 def _uniform_corners(text: bytes) -> tuple[np.ndarray, list[np.ndarray | None]] | None:

@@ -36,6 +36,11 @@ LARGEST_EXACT = 2**53
 EXACT_POWERS = np.array([float(10**power) for power in range(23)])
 """The powers of ten that are exact as float64."""
 
+NO_NUMBER = re.compile(rb"(?<![^\s+-])1\.#(?:QNAN|SNAN|IND|INF)\d*")
+"""What Microsoft's C library wrote for numbers that are none: 1.#QNAN, -1.#IND00, 1.#INF."""
+
+NUMBER = re.compile(rb"(?i)[+-]?(?:\d+\.?\d*(?:e[+-]?\d+)?|\.\d+(?:e[+-]?\d+)?|nan(?:\(\w*\))?|inf|infinity)")
+
 LONGEST_PATH = 8
 """Parts of a path, at most, by whose end a file is looked for."""
 
@@ -71,7 +76,7 @@ def as_text(content: bytes, name: str) -> bytes:
         raise InputError(f"{name}: the text is UTF-16 (every second byte is 0), expected UTF-8; save it as UTF-8")
     if b"\r" in content:
         content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    return content
+    return NO_NUMBER.sub(b"nan", content) if b"1.#" in content else content
 
 
 def joined_lines(content: bytes) -> bytes:
@@ -290,7 +295,13 @@ def words_a_line(starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
 
 def _numbers(piece: bytes, starts: np.ndarray, stops: np.ndarray, counts: np.ndarray) -> Rows:
     letters = np.frombuffer(piece, np.uint8)
-    values, dotted = decimals(piece, letters, starts, stops)
+    try:
+        values, dotted = decimals(piece, letters, starts, stops)
+    except ValueError:
+        for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
+            if not NUMBER.fullmatch(piece, start, stop):
+                raise ValueError(f"{shown(decode(piece[start:stop][:60]))!r} in place of a number") from None
+        raise
     return Rows(values, counts, dotted)
 
 
