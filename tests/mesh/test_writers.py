@@ -247,6 +247,14 @@ def test_stl_words_on_any_lines(tmp_path, join):
     assert len(colors(tmp_path / "a.stl", text.replace("\n", "\r\n").upper())) == 2
 
 
+def test_stl_facets_that_are_no_triangles_are_refused(tmp_path):
+    """Cut into threes regardless of facets, three quadrilaterals would be four wrong triangles."""
+    quad = "".join(f"vertex {x:g} {y:g} {z:g}\n" for x, y, z in SQUARE)
+    facet = f"facet normal 0 0 1\nouter loop\n{quad}endloop\nendfacet\n"
+    with pytest.raises(InputError, match=r"a\.stl: .*12 vertices in 3 facets, expected three in each"):
+        colors(tmp_path / "a.stl", f"solid a\n{3 * facet}endsolid a\n")
+
+
 # .gltf
 
 

@@ -79,8 +79,9 @@ def _stl_text_vertices(text: bytes) -> np.ndarray:
     begin, end = text.find(b"solid"), text.rfind(b"endsolid")
     if end < 0 or begin > end or (text.rfind(b"vertex", end) >= 0 and re.search(rb"(?m)^\s*vertex\s", text[end:])):
         raise ValueError("expected an .stl as long as it says, or solid ... endsolid")
-    rows = []
+    rows, facets = [], 0
     for piece in pieces(text[begin:end]):
+        facets += piece.count(b"endfacet")
         numbers = VERTEX_LINE.findall(piece)
         if len(numbers) != piece.count(b"vertex"):
             numbers = VERTEX_LINE.findall(_a_word_a_line(piece))
@@ -88,6 +89,8 @@ def _stl_text_vertices(text: bytes) -> np.ndarray:
     vertices = np.concatenate(rows) if rows else np.zeros((0, 3))
     if len(vertices) % 3:
         raise ValueError(f"cut short: {len(vertices)} vertices, expected three for each facet")
+    if facets and len(vertices) != 3 * facets:  # programs that write polygons do not keep to the format
+        raise ValueError(f"{len(vertices)} vertices in {facets} facets, expected three in each")
     return vertices
 
 
