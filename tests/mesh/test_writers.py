@@ -224,11 +224,27 @@ def test_lines_that_cannot_be_read_are_shown(tmp_path):
         ("COFF\n4 1 0\n" + rows("200.0 40.0 40.0 255.0") + "4 0 1 2 3\n", RED),
         ("COFF\n4 1 0\n" + rows("0 0 1 1") + "4 0 1 2 3\n", BLUE),
         (f"OFF\n4 1 0\n{ROWS}4 0 1 2 3 200.0 40.0 40.0\n", RED),
+        (f"nOFF\n3\n4 1 0\n{ROWS}4 0 1 2 3\n", GREY),
+        ("CNnOFF 3 4 1 0\n" + rows("0 0 1 200 40 40 255") + "4 0 1 2 3\n", RED),
+        ("4nOFF\n3\n4 1 0\n" + "".join(f"{3 * x} {3 * y} {z} 3\n" for x, y, z in SQUARE) + "4 0 1 2 3\n", GREY),
+        ("noff\n4 1 0\n" + rows("0 0 1") + "4 0 1 2 3\n", GREY),
     ],
 )
 def test_off_of_every_kind(tmp_path, text, color):
     assert colors(tmp_path / "a.off", text) == [color] * 2
     assert np.ptp(load_mesh(tmp_path / "a.off").vertices, axis=0).tolist() == [1, 1, 0]
+
+
+def test_off_of_other_dimensions_is_named(tmp_path):
+    for head, stated in (("nOFF\n4\n", "4"), ("CnOFF 2\n", "2"), ("nOFF\n", "4"), ("nOFF\nx", "no number")):
+        with pytest.raises(InputError, match=rf"a\.off: an nOFF with {stated} as the dimensions .*, expected 3"):
+            colors(tmp_path / "a.off", f"{head}4 1 0\n{ROWS}4 0 1 2 3\n")
+
+
+def test_off_with_colours_of_whole_numbers_beside_decimal_ones(tmp_path):
+    text = f"OFF\n4 2 0\n{ROWS}3 0 1 2 200 40 40\n3 0 2 3 0.0 0.0 1.0\n"
+    assert colors(tmp_path / "a.off", text) == [RED, BLUE]
+    assert colors(tmp_path / "a.off", text.replace("200 40 40", "1 0 0")) == [[255, 0, 0], BLUE]
 
 
 def test_off_with_colours_on_some_faces(tmp_path):

@@ -16,15 +16,21 @@ from .part import GREY, Part
 from .polygons import triangles_of, triangulate
 from .text import Rows, decode, read_rows, read_text, shown
 
-HEAD = re.compile(rb"\s*((?:ST)?(?:C?N?|N?C?)4?)OFF(?![A-Za-z])", re.IGNORECASE)
-"""How a file begins. The counts may follow at once: ModelNet40 has files that begin with OFF118 76 0."""
+NORMAL = rb"(?:(?!(?-i:nOFF))N)?"
+HEAD = re.compile(
+    rb"\s*((?:ST)?(?:C?" + NORMAL + rb"|" + NORMAL + rb"C?)4?)((?-i:n(?=OFF))?)OFF(?![A-Za-z])", re.IGNORECASE
+)
+"""How a file begins: what its vertices have, and whether it says of how many dimensions they are, as nOFF does. The
+counts may follow at once: ModelNet40 has files that begin with OFF118 76 0."""
+
+DIMENSIONS = re.compile(rb"\s*(\d+)(?=\s)")
 
 COUNTS = re.compile(rb"\s*(\d+)\s+(\d+)(?:[ \t\v\f]+\d+|[ \t\v\f]*\n\s*\d+(?=[ \t\v\f]*\n))?(?=\s)")
 """Vertices and faces, on one line or more, and edges, which many files leave out."""
 
 
 def read_off(path: Path) -> list[Part]:
-    """The part of an .off text of any kind in three dimensions (COFF, NOFF, STOFF, 4OFF): polygons, colours, normals.
+    """The part of an .off text in three dimensions (COFF, NOFF, STOFF, 4OFF, nOFF): polygons, colours, normals.
 
     Colours are sRGB; those of faces count as they are, without those of the vertices, and a face without one is grey
     where others have one. The word OFF may be left out.
@@ -37,6 +43,12 @@ def read_off(path: Path) -> list[Part]:
         text = re.sub(rb"#[^\n]*", b"", text)
     head = HEAD.match(text)
     start = 0 if head is None else head.end()
+    if head is not None and head[2]:
+        dimensions = DIMENSIONS.match(text, start)
+        if dimensions is None or int(dimensions[1]) != 3:
+            stated = "no number" if dimensions is None else dimensions[1].decode()[:20]
+            raise InputError(f"{path}: an nOFF with {stated} as the dimensions of its vertices, expected 3")
+        start = dimensions.end()
     found = COUNTS.match(text, start)
     if head is None and found is None:
         raise InputError(f"{path}: not readable as .off (expected OFF, or such as COFF or NOFF, at the beginning)")
@@ -83,7 +95,10 @@ def _part(prefix: str, rows: Rows, count: int) -> Part:
     if colored.any():
         colors = (starts + 1 + sizes)[colored, None] + np.arange(3)
         face_colors = np.full((len(left), 3), srgb.to_linear(GREY), np.float32)
-        face_colors[colored] = _linear(rows.values[colors], rows.dotted[colors].any())
+        shades, dotted = np.empty((len(colors), 3), np.float32), rows.dotted[colors].any(1)
+        for chosen, kind in ((dotted, True), (~dotted, False)):  # by the format, each face may count in its own way
+            shades[chosen] = _linear(rows.values[colors[chosen]], kind)
+        face_colors[colored] = shades
         vertex_colors = None
     values = _whole(rows.values[_places(starts + 1, sizes)])
     if len(values) and not (values.min() >= 0 and values.max() < count):
