@@ -381,6 +381,43 @@ def test_gltf_compressed_buffers_are_named(tmp_path, name):
         colors(path, json.dumps(tree))
 
 
+@pytest.mark.parametrize(("name", "columns"), [("NORMAL", 2), ("COLOR_0", 2), ("COLOR_0", 1), ("TEXCOORD_0", 1)])
+def test_gltf_values_of_other_types_than_their_use_asks_for_are_named(tmp_path, name, columns):
+    writer = GltfWriter()
+    reference = writer.picture(np.full((2, 2, 3), RED, np.uint8))
+    material = writer.add("materials", {"pbrMetallicRoughness": {"baseColorTexture": reference}})
+    values = writer.array(np.ones((4, columns)))
+    writer.node(mesh=writer.mesh(SQUARE, [0, 1, 2], material, **{name: values}))
+    kind = {1: "SCALAR", 2: "VEC2"}[columns]
+    with pytest.raises(InputError, match=rf"a\.glb: accessors\[{values}\] has type {kind}, expected VEC\d"):
+        load_mesh(writer.save(tmp_path / "a.glb"))
+    writer = GltfWriter()
+    writer.node(mesh=writer.mesh(SQUARE[:, :2], [0, 1, 2]))
+    with pytest.raises(InputError, match=r"a\.glb: accessors\[0\] has type VEC2, expected VEC3"):
+        load_mesh(writer.save(tmp_path / "a.glb"))
+
+
+def test_gltf_instances_that_have_values_of_their_own_alone_stand_in_place(tmp_path):
+    writer = square()
+    values = {"_ID": writer.array([[0], [1]], "uint16")}
+    writer.tree["nodes"][0]["extensions"] = {"EXT_mesh_gpu_instancing": {"attributes": values}}
+    assert len(load_mesh(writer.save(tmp_path / "a.glb")).faces) == 2
+
+
+def test_glb_whose_text_is_filled_up_with_zeros(tmp_path):
+    content = square().save(tmp_path / "a.glb").read_bytes()
+    size = int.from_bytes(content[12:16], "little")
+    text = content[20 : 20 + size] + bytes(4)
+    assert (
+        len(
+            colors(
+                tmp_path / "a.glb", content[:12] + struct.pack("<I", size + 4) + b"JSON" + text + content[20 + size :]
+            )
+        )
+        == 2
+    )
+
+
 # Pictures
 
 

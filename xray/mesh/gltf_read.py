@@ -130,7 +130,7 @@ class GltfFile:
         if b"JSON" not in chunks:
             raise self.error("not readable as .glb: no JSON chunk")
         self._binary = chunks.get(b"BIN\0")
-        return bytes(chunks[b"JSON"])
+        return bytes(chunks[b"JSON"]).rstrip(b"\0")  # some programs fill it up with these in place of blanks
 
     def resource(self, uri: str) -> bytes:
         """The bytes of a data: URI or of a file beside this one [2.8]."""
@@ -174,11 +174,11 @@ class GltfFile:
             raise self.error(f"cut short: bufferViews[{index}] goes beyond the end of its buffer")
         return content, view.get("byteStride", 0)
 
-    def array(self, index, normalized: bool = False) -> np.ndarray:
+    def array(self, index, types: tuple[str, ...] = (), normalized: bool = False) -> np.ndarray:
         """(count, columns) of an accessor; normalised whole numbers become floats in [-1, 1] or [0, 1] [3.6.2].
 
         Args:
-          normalized: that they are, whether the file says so or not.
+          types: that it may have, any if none is given; normalized: that they are, whether the file says so or not.
         """
         accessor = self.item("accessors", index)
         try:
@@ -186,6 +186,8 @@ class GltfFile:
             columns, count = COLUMNS[accessor["type"]], accessor["count"]
         except KeyError as error:
             raise self.error(f"accessors[{index}] has an unknown or missing {error}") from None
+        if types and accessor["type"] not in types:
+            raise self.error(f"accessors[{index}] has type {accessor['type']}, expected {' or '.join(types)}")
         if "bufferView" not in accessor:
             if not 0 <= count <= MAX_BLANK:
                 raise self.error(f"accessors[{index}] has {count} values and no data, expected at most {MAX_BLANK}")
@@ -257,10 +259,11 @@ class GltfScene:
 
     def copies(self, node: dict) -> list[np.ndarray]:
         """The (4, 4) transforms of EXT_mesh_gpu_instancing, or the identity alone."""
-        attributes = node.get("extensions", {}).get("EXT_mesh_gpu_instancing", {}).get("attributes")
-        if not attributes:
+        attributes = node.get("extensions", {}).get("EXT_mesh_gpu_instancing", {}).get("attributes", {})
+        names = [name for name in ("TRANSLATION", "ROTATION", "SCALE") if name in attributes]
+        if not names:
             return [np.eye(4)]
-        columns = {name.lower(): self.file.array(index) for name, index in attributes.items() if name[0] != "_"}
+        columns = {name.lower(): self.file.array(attributes[name]) for name in names}
         count = len(next(iter(columns.values())))
         return [_local({name: values[row].tolist() for name, values in columns.items()}) for row in range(count)]
 
@@ -435,11 +438,11 @@ class _Reader:
         if material.texture is not None:
             uv = np.zeros((len(vertices), 2))
             if f"TEXCOORD_{coordinates}" in attributes:
-                uv = self.file.array(attributes[f"TEXCOORD_{coordinates}"]).astype(np.float64)
+                uv = self.file.array(attributes[f"TEXCOORD_{coordinates}"], ("VEC2",)).astype(np.float64)
         colors = None
         if "COLOR_0" in attributes:
             # Whole numbers are normalised by the format, even where a file does not say so.
-            values = self.file.array(attributes["COLOR_0"], normalized=True)[:, :3].astype(np.float64)
+            values = self.file.array(attributes["COLOR_0"], ("VEC3", "VEC4"), normalized=True)[:, :3].astype(np.float64)
             colors = srgb.unit_colors(values, whole=False).astype(np.float32)
         elif "material" not in primitive:
             material = None
@@ -454,10 +457,10 @@ class _Reader:
         """(V, 3) float64 of an attribute, with the morph targets added by their weights [3.7.2.2]; or None."""
         if name not in primitive["attributes"]:
             return None
-        values = self.file.array(primitive["attributes"][name]).astype(np.float64)
+        values = self.file.array(primitive["attributes"][name], ("VEC3",)).astype(np.float64)
         for weight, target in zip(weights, primitive.get("targets", ()), strict=False):
             if weight and name in target:
-                values = values + weight * self.file.array(target[name])
+                values = values + weight * self.file.array(target[name], ("VEC3",))
         return values
 
     def _posed(self, part: Part, attributes: dict, joints: np.ndarray) -> Part:
