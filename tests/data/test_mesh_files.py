@@ -127,6 +127,18 @@ def test_names_that_cannot_be_ids_are_unfit_and_the_others_are_found(tmp_path):
     assert "control character" in found.unfit["two\\nlines"]
 
 
+@pytest.mark.parametrize("id_rule", ["name", "path"])
+def test_ids_that_are_the_names_of_records_are_unfit(tmp_path, id_rule):
+    """Their folders would stand where the records have to be written, and no object would be on record."""
+    for name in ("render.csv", "Manifest.csv", "render.0-of-8.csv", "render", "manifest.csv2"):
+        (tmp_path / f"{name}.off").touch()
+    found = list_meshes(tmp_path, id_rule)
+    assert list(found.meshes) == ["manifest.csv2", "render"]
+    assert sorted(found.unfit) == ["Manifest.csv", "render.0-of-8.csv", "render.csv"]
+    for uid, reason in found.unfit.items():
+        assert reason == f"{tmp_path}/{uid}.off: its id is the name of a data set's record; rename it"
+
+
 @pytest.mark.skipif(not FAULTS.is_dir(), reason=f"the faulty inputs are not at {FAULTS}")
 def test_the_recorded_faults():
     assert list(find_meshes(FAULTS / "folder_style_id/meshes")) == ["chair", "lamp"]

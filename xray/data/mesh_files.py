@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from pathlib import Path
 from ..common.axes import UP_OF_SUFFIX
 from ..common.errors import InputError
 from ..common.files import name_fault, printable
+from .manifest import MANIFEST, RENDER_RECORD
 
 ID_RULES = ("name", "path")
 """Choices of the `--id` flags: the file's name without suffix, or its path below the folder without suffix."""
@@ -42,6 +44,11 @@ COMPANIONS = {
 
 UNREAD_MESHES = {".fbx", ".dae", ".blend", ".3ds", ".usd", ".usda", ".usdc", ".usdz", ".x3d", ".wrl", ".3mf", ".step"}
 """Types of mesh files that have no reader here."""
+
+RECORDS = re.compile(
+    "|".join(rf"{re.escape(name[:-4])}(\.\d+-of-\d+)?\.csv" for name in (MANIFEST, RENDER_RECORD)), re.IGNORECASE
+)
+"""Names of the records of a data set and of its parts, which stand beside the folders of the objects."""
 
 SHOWN_IDS, SHOWN_FILES, SHOWN_TYPES = 50, 4, 6
 """How much of a long list a message shows."""
@@ -124,6 +131,8 @@ def list_meshes(mesh_root: str | Path, id_rule: str = "name") -> MeshFolder:
             files.setdefault(uid, []).append(f"{folder}/{name}")
     for uid in sorted(files):
         fault = name_fault(uid)
+        if RECORDS.fullmatch(uid.split("/")[0]):
+            fault = "its id is the name of a data set's record; rename it"
         if fault:
             found.unfit[printable(uid)] = f"{printable(files[uid][0])}: {fault}"
         else:
