@@ -81,6 +81,19 @@ def test_bad_pictures_are_named(tmp_path):
         Texture(PIXELS[..., :2])
 
 
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"", "empty"), (b"\xabKTX 20\xbb\r\n\x1a\n", r"a compressed picture, \.ktx2"), (b"<svg/>", "a drawing of SVG")]
+    + [(b"v/1\x01\2\0\0\0", "a picture of OpenEXR"), (b"#?RADIANCE\n", r"a picture of Radiance, \.hdr")]
+    + [(b"\1\2\3\4 what is it", "of no kind that is known")],
+)
+def test_what_stands_in_the_place_of_a_picture_is_named(tmp_path, content, reason):
+    (tmp_path / "a.png").write_bytes(content)
+    for source in (content, tmp_path / "a.png"):
+        with pytest.raises(InputError, match=rf"^images\[0\]: not readable as an image \({reason}\)$"):
+            read_pixels(source, "images[0]")
+
+
 def test_srgb_curve_goes_both_ways():
     values = np.arange(256) / 255
     assert np.abs(srgb.from_linear(srgb.to_linear(values)) - values).max() < 1e-6

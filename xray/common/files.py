@@ -219,17 +219,25 @@ BEGINNINGS = (
     (b"7z\xbc\xaf", "a .7z archive"),
     (b"<!doctype html", "a page of HTML, perhaps the answer of a failed download"),
     (b"<html", "a page of HTML, perhaps the answer of a failed download"),
+    (b"<svg", "a drawing of SVG"),
+    (b"\xabKTX 20", "a compressed picture, .ktx2"),
+    (b"v/1\x01", "a picture of OpenEXR"),
+    (b"#?RADIANCE", "a picture of Radiance, .hdr"),
 )
-"""What files begin with, in lower case, that collections hold in the place of meshes and pictures."""
+"""What files begin with, in upper or lower case, that collections hold in the place of meshes and pictures."""
 
 
-def content_kind(path: Path) -> str | None:
-    """What a file is by its first bytes, where that is none of the formats that are read; "empty" for no bytes."""
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(64)
-    except OSError:
-        return None
+def content_kind(source: Path | bytes) -> str | None:
+    """What a file, or its content, is by its first bytes, where that is none of the formats that are read; "empty" for
+    no bytes."""
+    if isinstance(source, bytes):
+        head = source[:64]
+    else:
+        try:
+            with source.open("rb") as stream:
+                head = stream.read(64)
+        except OSError:
+            return None
     if not head:
         return "empty"
     return next((kind for begin, kind in BEGINNINGS if head.lstrip().lower().startswith(begin.lower())), None)

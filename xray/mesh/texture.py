@@ -167,6 +167,8 @@ def read_pixels(source: str | Path | bytes, name: str) -> np.ndarray:
     except FileNotFoundError:
         raise InputError(f"{name}: no such file") from None
     except (*UNREADABLE, MemoryError, RuntimeError) as error:
-        found = None if isinstance(source, bytes) else content_kind(Path(source))
-        reason = found or shown(" ".join(str(error).split()))
+        reason = content_kind(source if isinstance(source, bytes) else Path(source))
+        if reason is None and isinstance(error, Image.UnidentifiedImageError):  # whose own words are Python's of memory
+            reason = "of no kind that is known"
+        reason = reason or shown(" ".join(str(error).split()))
         raise InputError(f"{name}: not readable as an image ({reason})") from None
