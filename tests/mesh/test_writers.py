@@ -149,6 +149,24 @@ def test_material_libraries_as_they_come(tmp_path, library, folder):
     assert colors(tmp_path / "a.obj", text) == [RED] * 2
 
 
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [("tex/p.png", "tex"), ("libraries/p.png", "libraries"), ("t%201/p.png", "t 1"), ("p.png # was old/q.png", ".")]
+    + [("C:\\gone\\p.png # was old/q.png", "."), ("../tex/p.png", "tex")],
+)
+def test_the_end_of_a_path_counts_only_where_the_whole_leads_nowhere(tmp_path, name, place):
+    """Beside the library lie pictures of the same last part that are not meant."""
+    for folder in ("libraries/libraries", "tex", "t 1"):
+        (tmp_path / folder).mkdir(parents=True)
+    for other in ("libraries/p.png", "libraries/q.png", "p.png", "q.png", "tex/p.png", "t 1/p.png"):
+        Image.new("RGB", (2, 2), (0, 0, 255)).save(tmp_path / other)
+    Image.new("RGB", (2, 2), tuple(RED)).save(tmp_path / place / "p.png")
+    library = "a.mtl" if place == "." else "libraries/a.mtl"
+    (tmp_path / library).write_text(f"newmtl m\nmap_Kd {name}\n")
+    text = f"mtllib {library}\n{rows('', 'v ')}vt 0 0\nusemtl m\nf 1/1 2/1 3/1 4/1\n"
+    assert colors(tmp_path / "a.obj", text) == [RED] * 2
+
+
 @pytest.mark.parametrize("line", ["# made in C:\\work\\", "  # C:\\ \t", "o C:\\work\\", "g\tC:\\work\\"])
 def test_a_comment_or_the_name_of_a_group_does_not_swallow_the_next_line(tmp_path, line):
     (tmp_path / "a.mtl").write_text(f"{line}\nnewmtl m\n{line}\nKd .7843 \\\n .1569 .1569\n")

@@ -466,8 +466,7 @@ def _texture(path: Path, obj_path: Path, statement: str) -> Texture:
             offset[: len(given[:2])] = map(float, given[:2])
         elif option == "-clamp" and given == ["on"]:
             wrap = "clamp"
-    folders = dict.fromkeys((path.parent, obj_path.parent))
-    file = next((file for folder in folders if (file := find_beside(folder, name, PICTURE_FOLDERS)) is not None), None)
+    file = find_beside(list(dict.fromkeys((path.parent, obj_path.parent))), name, PICTURE_FOLDERS)
     if file is None:
         raise InputError(f"{path}: the picture {shown(name)} is missing")
     transform = None

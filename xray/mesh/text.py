@@ -103,21 +103,23 @@ def shown(name: str) -> str:
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
-def find_beside(folder: Path, name: str, also: Sequence[str] = ()) -> Path | None:
-    """The file that a text in `folder` names, or None.
+def find_beside(folders: Path | Sequence[Path], name: str, also: Sequence[str] = ()) -> Path | None:
+    """The file that a text in a folder names, or None; of several folders the first that has it counts.
 
     Names may have quotes and backslashes, be escaped as in an address (%20), and be followed by a comment. A full path
     of the machine that wrote the text is looked for by as much of its end as is here, at last by its last part alone,
-    also in the folders `also`.
+    also in the folders `also`; but only where no folder has a file by any form of the whole name.
     """
-    for form in dict.fromkeys((name, without_comment(name), unquote(name, errors="surrogateescape"))):
+    plain = without_comment(name)
+    forms = [unquote(form, errors="surrogateescape") for form in (plain, name)]
+    candidates = [slashes(form) for form in (name, plain, *forms)]
+    for form in (plain, name, *forms):
         parts = [part for part in slashes(form).split("/") if part]
-        ends = ["/".join(parts[start:]) for start in range(min(len(parts), LONGEST_PATH))]
-        candidates = (slashes(form), *ends, *(f"{other}/{parts[-1]}" for other in also if parts))
-        for candidate in candidates:
-            if (file := find_file(folder, candidate)) is not None:
-                return file
-    return None
+        candidates += ["/".join(parts[start:]) for start in range(min(len(parts), LONGEST_PATH))]
+        candidates += [f"{other}/{parts[-1]}" for other in also if parts]
+    folders = [folders] if isinstance(folders, Path) else folders
+    found = (find_file(folder, candidate) for candidate in dict.fromkeys(candidates) for folder in folders)
+    return next((file for file in found if file is not None), None)
 
 
 def slashes(name: str) -> str:
