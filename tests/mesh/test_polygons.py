@@ -98,6 +98,29 @@ def test_only_polygons_that_need_it_are_cut_and_all_keep_their_places():
     assert triangulate(np.array([3, 3]), np.arange(6), RNG.normal(size=(6, 3))) == (None, None)
 
 
+@pytest.mark.parametrize(
+    ("outline", "area"),
+    [
+        ([(0, 0), (2, 0), (2, 2), (2, 3), (2, 2), (0, 2)], 4),  # a spike out of a corner,
+        ([(0, 0), (2, 0), (2, 1), (3, 1), (2, 1), (2, 2), (0, 2)], 4),  # out of a side,
+        ([(0, 0), (1, 0), (2, 0), (2, 2), (2, 3), (2, 2), (1, 2), (0, 2)], 4),  # beside corners on sides
+        ([(0, 0), (1, 0), (1, 1), (2, 1), (2, 2), (1, 2), (1, 1), (0, 1)], 2),  # two squares that touch at a corner
+        ([(0, 0), (4, 0), (4, 4), (0, 4), (0, 0), (1, 1), (1, 3), (3, 3), (3, 1), (1, 1)], 12),  # a hole
+    ],
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_polygons_that_touch_themselves_are_covered_and_nothing_beside_them(outline, area, turned):
+    points = np.array([(x, y, x - 2 * y) for x, y in outline[:: -1 if turned else 1]], float)
+    for start in range(len(points)):
+        vertices = np.roll(points, start, axis=0)
+        corner, polygon = triangulate(np.array([len(points)]), np.arange(len(points)), vertices)
+        assert len(corner) == len(polygon) == len(points) - 2
+        a, b, c = np.moveaxis(vertices[corner][..., :2], 1, 0)
+        areas = ((b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]) / 2
+        assert np.abs(areas).sum() == pytest.approx(area)
+        assert areas.sum() == pytest.approx(-area if turned else area)
+
+
 def u_prism() -> tuple[np.ndarray, list[list[int]]]:
     vertices = np.array([[*corner, z] for z in (0, 1) for corner in U_SHAPE])
     sides = [[k, (k + 1) % 8, 8 + (k + 1) % 8, 8 + k] for k in range(8)]

@@ -111,7 +111,7 @@ def _without_ears(points: np.ndarray, normal: np.ndarray) -> np.ndarray | None:
     whole = _areas(flat, fan(np.array([len(flat)]))[0]).sum()
     if not abs(np.abs(areas).sum() - whole) <= FLAT * abs(whole):
         return None
-    return _with_all_corners(triangles, len(flat))
+    return _with_all_corners(triangles, flat, FLAT * abs(whole))
 
 
 def _areas(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
@@ -121,13 +121,17 @@ def _areas(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     return first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]
 
 
-def _with_all_corners(triangles: np.ndarray, count: int) -> np.ndarray | None:
-    """The triangles with the corners in them that were left out since they lie on an edge of the polygon.
+def _with_all_corners(triangles: np.ndarray, points: np.ndarray, flat: float) -> np.ndarray:
+    """The triangles (N - 2, 3) with the corners in them that were left out since they lie on an edge of the polygon.
 
     Without them, the neighbours across that edge would have a vertex where these triangles have none, and a ray
-    could slip between.
+    could slip between. The tip of a spike, to which and from which the polygon runs along one line, lies on no edge and
+    stays out. Where there are fewer triangles, as of a polygon that touches itself at a corner, the rest have no area.
+
+    Args:
+      points: (N, 2); flat: twice the area of a triangle that counts as a line.
     """
-    used = np.zeros(count, bool)
+    used = np.zeros(len(points), bool)
     used[triangles] = True
     found = triangles.tolist()
     owner = {(triangle[k - 1], triangle[k]): number for number, triangle in enumerate(found) for k in range(3)}
@@ -135,9 +139,10 @@ def _with_all_corners(triangles: np.ndarray, count: int) -> np.ndarray | None:
     for left_out in np.flatnonzero(~used).tolist():
         place = bisect.bisect(kept, left_out)
         before, after = kept[place - 1], kept[place % len(kept)]
-        number = owner.pop((before, after), None)
-        if number is None:
-            return None
+        number = owner.get((before, after))
+        if number is None or not _lies_between(points[left_out], points[before], points[after], flat):
+            continue
+        del owner[before, after]
         turn = found[number].index(before)
         other = found[number][(turn + 2) % 3]
         owner[before, left_out] = number
@@ -145,7 +150,13 @@ def _with_all_corners(triangles: np.ndarray, count: int) -> np.ndarray | None:
         found[number] = [before, left_out, other]
         found.append([left_out, after, other])
         kept.insert(place, left_out)
-    return np.array(found, np.int64) if len(found) == count - 2 else None
+    return np.array(found + [[0, 0, 0]] * (len(points) - 2 - len(found)), np.int64)
+
+
+def _lies_between(point: np.ndarray, first: np.ndarray, second: np.ndarray, flat: float) -> bool:
+    """Whether a point (2,) lies on the line from one to another, its ends included."""
+    behind, ahead = point - first, second - point
+    return abs(behind[0] * ahead[1] - behind[1] * ahead[0]) <= flat and behind @ ahead >= 0
 
 
 def triangles_of(corner: np.ndarray | None, values: np.ndarray) -> np.ndarray:
