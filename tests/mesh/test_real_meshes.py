@@ -256,6 +256,16 @@ def test_byte_order_marks_and_line_ends_of_every_text(tmp_path, mark, newline):
     assert len(load_mesh(tmp_path / "a.gltf").faces) == 1
 
 
+@pytest.mark.parametrize("end", ["\0", "\x1a", "\x1a\0\0\0"])
+def test_bytes_that_end_a_text_or_fill_it_up_are_not_read(tmp_path, end):
+    files = files_with_names_in_line_1(tmp_path)
+    for name, text in files.items():
+        (tmp_path / name).write_text(text.removesuffix("\n") + end)
+    for name in files:
+        if not name.endswith(".mtl"):
+            assert color(tmp_path / name) == [255, 0, 0], name
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
 def test_utf_16_is_named_as_the_reason(tmp_path, encoding):
     texts = {

@@ -76,6 +76,8 @@ def as_text(content: bytes, name: str) -> bytes:
         raise InputError(f"{name}: the text is UTF-16 (every second byte is 0), expected UTF-8; save it as UTF-8")
     if b"\r" in content:
         content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    if content[-1:] in (b"\0", b"\x1a"):  # the end of a text under DOS, and of one that fills a block
+        content = content.rstrip(b"\0\x1a")
     return NO_NUMBER.sub(b"nan", content) if b"1.#" in content else content
 
 
