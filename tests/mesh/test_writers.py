@@ -422,6 +422,20 @@ def test_gltf_instances_that_have_values_of_their_own_alone_stand_in_place(tmp_p
     assert len(load_mesh(writer.save(tmp_path / "a.glb")).faces) == 2
 
 
+def test_gltf_nodes_with_two_parents_each_do_not_go_on_for_ever(tmp_path):
+    """Each of 30 nodes has the next one twice, which makes a thousand million of the last one."""
+    writer = square()
+    for step in range(1, 30):
+        writer.node(root=step == 1, children=[step + 1, step + 1])
+    writer.node(root=False, mesh=0)
+    with pytest.raises(InputError, match=r"a\.glb: nodes that have several parents, .* expected one$"):
+        load_mesh(writer.save(tmp_path / "a.glb"))
+    for step in range(5, 30):
+        writer.tree["nodes"][step]["children"] = []
+    writer.tree["nodes"][5]["mesh"] = 0
+    assert len(load_mesh(writer.save(tmp_path / "a.glb")).faces) == 2 + 2 * 2**4
+
+
 def test_glb_whose_text_is_filled_up_with_zeros(tmp_path):
     content = square().save(tmp_path / "a.glb").read_bytes()
     size = int.from_bytes(content[12:16], "little")

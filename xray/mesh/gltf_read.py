@@ -54,8 +54,9 @@ CHANGED_BY_EXTENSIONS += ("materials", "textures", "images", "samplers")
 """Where an extension must stand to change triangles or base colours. Elsewhere (scenes, cameras, animations, the root)
 even one that is not known here changes nothing."""
 
-MAX_BLANK = 2**24
-"""Values of an accessor without data, which are zeros: a broken count must not ask for all of the memory."""
+MAX_BLANK, MAX_COPIES = 2**24, 2**16
+"""Values of an accessor without data, which are zeros, and nodes below a second parent, which the format does not know:
+a broken file must not ask for all of the memory, or for ever."""
 
 
 class GltfFile:
@@ -245,8 +246,11 @@ class GltfScene:
 
     def _below(self, roots: list[int]) -> Iterator[tuple[int, np.ndarray]]:
         stack = [(index, np.eye(4), frozenset()) for index in reversed(roots)]
+        left = len(self.file.tree.get("nodes", [])) + MAX_COPIES
         while stack:
             index, parent, above = stack.pop()
+            if (left := left - 1) < 0:
+                raise self.file.error(f"nodes that have several parents, in more than {MAX_COPIES} ways; expected one")
             if index in above:
                 raise self.file.error(f"nodes[{index}] is its own ancestor")
             node = self.file.item("nodes", index)
@@ -340,9 +344,7 @@ class GltfMaterials:
         wrap = tuple(WRAP_OF_CODE[sampler.get(key, 10497)] for key in ("wrapS", "wrapT"))
         shift = reference.get("extensions", {}).get("KHR_texture_transform")
         transform = None if shift is None else _texture_transform(shift)
-        coordinates = (
-            reference.get("texCoord", 0) if shift is None else shift.get("texCoord", reference.get("texCoord", 0))
-        )
+        coordinates = (shift or {}).get("texCoord", reference.get("texCoord", 0))
         return Texture(self._pixels(source), wrap, sampler.get("magFilter") == NEAREST, transform), coordinates
 
     def _pixels(self, index: int) -> np.ndarray:
