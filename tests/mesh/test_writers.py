@@ -453,6 +453,25 @@ def test_glb_whose_text_is_filled_up_with_zeros(tmp_path):
 # Pictures
 
 
+@pytest.mark.parametrize("word", ["NaN", "1e30", "-Infinity"])
+def test_the_file_and_the_value_of_a_transform_that_cannot_be_are_named(tmp_path, word):
+    Image.new("RGB", (2, 2)).save(tmp_path / "p.png")
+    (tmp_path / "a.mtl").write_text(f"newmtl m\nmap_Kd -o 0 {word} p.png\n")
+    words = rf"^{tmp_path}/a\.mtl: map_Kd -o 0 {word} p\.png, expected numbers up to 1e\+06$"
+    with pytest.raises(InputError, match=words):
+        colors(tmp_path / "a.obj", f"mtllib a.mtl\n{rows('', 'v ')}usemtl m\nf 1 2 3 4\n")
+    writer = square()
+    shift = {"KHR_texture_transform": {"scale": [1, float(word)]}}
+    reference = writer.picture(np.zeros((2, 2, 3), np.uint8), extensions=shift)
+    writer.add("materials", {"pbrMetallicRoughness": {"baseColorTexture": reference}})
+    writer.tree["meshes"][0]["primitives"][0]["material"] = 0
+    words = rf"^{tmp_path}/a\.glb: texture transform .*scale.*{float(word)}.*, expected numbers up to 1e\+06$".replace(
+        "+30", ".30"
+    )
+    with pytest.raises(InputError, match=words):
+        load_mesh(writer.save(tmp_path / "a.glb"))
+
+
 def test_pictures_of_floats_and_of_16_bits_with_8_in_use(tmp_path):
     (tmp_path / "a.mtl").write_text("newmtl m\nmap_Kd p.tif\n")
     text = f"mtllib a.mtl\n{rows('', 'v ')}vt 0 0\nusemtl m\nf 1/1 2/1 3/1 4/1\n"

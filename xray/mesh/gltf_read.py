@@ -25,7 +25,7 @@ from ..common import srgb
 from ..common.errors import InputError
 from .part import Material, Part
 from .text import as_text, decode, find_beside, find_file, shown
-from .texture import Texture, read_pixels
+from .texture import LARGEST_TRANSFORM, Texture, read_pixels
 
 COMPONENTS = {5120: np.int8, 5121: np.uint8, 5122: np.int16, 5123: np.uint16, 5125: np.uint32, 5126: np.float32}
 COLUMNS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
@@ -55,8 +55,7 @@ CHANGED_BY_EXTENSIONS += ("materials", "textures", "images", "samplers")
 even one that is not known here changes nothing."""
 
 MAX_BLANK, MAX_COPIES = 2**24, 2**16
-"""Values of an accessor without data, which are zeros, and nodes below a second parent, which the format does not know:
-a broken file must not ask for all of the memory, or for ever."""
+"""Values of an accessor without data, and nodes below a second parent: a broken file must not go on for ever."""
 
 
 class GltfFile:
@@ -267,9 +266,8 @@ class GltfScene:
         names = [name for name in ("TRANSLATION", "ROTATION", "SCALE") if name in attributes]
         if not names:
             return [np.eye(4)]
-        columns = {name.lower(): self.file.array(attributes[name]) for name in names}
-        count = len(next(iter(columns.values())))
-        return [_local({name: values[row].tolist() for name, values in columns.items()}) for row in range(count)]
+        columns = {name.lower(): self.file.array(attributes[name]).tolist() for name in names}
+        return [_local(dict(zip(columns, values, strict=True))) for values in zip(*columns.values(), strict=True)]
 
     def joints(self, skin_index: int) -> np.ndarray:
         """(J, 4, 4) of a skin: from the mesh at rest to the world, by each joint as its node stands [3.7.3]."""
@@ -334,9 +332,8 @@ class GltfMaterials:
         texture = self.file.item("textures", reference["index"])
         extensions = texture.get("extensions", {})
         sources = [extensions.get(name, {}).get("source") for name in PICTURES[:-1]]
-        source = next(
-            (number for number in (sources[0], texture.get("source"), *sources[1:]) if number is not None), None
-        )
+        choices = (sources[0], texture.get("source"), *sources[1:])
+        source = next((number for number in choices if number is not None), None)
         if source is None:
             needed = ", ".join(map(shown, extensions)) or "none"
             raise self.file.error(f"a texture without a readable picture (extensions: {needed})")
@@ -344,6 +341,10 @@ class GltfMaterials:
         wrap = tuple(WRAP_OF_CODE[sampler.get(key, 10497)] for key in ("wrapS", "wrapT"))
         shift = reference.get("extensions", {}).get("KHR_texture_transform")
         transform = None if shift is None else _texture_transform(shift)
+        if transform is not None and not (np.abs(transform) <= LARGEST_TRANSFORM).all():
+            raise self.file.error(
+                f"texture transform {shown(str(shift))}, expected numbers up to {LARGEST_TRANSFORM:g}"
+            )
         coordinates = (shift or {}).get("texCoord", reference.get("texCoord", 0))
         return Texture(self._pixels(source), wrap, sampler.get("magFilter") == NEAREST, transform), coordinates
 

@@ -38,7 +38,7 @@ from .text import (
     words,
     words_a_line,
 )
-from .texture import Texture, read_pixels
+from .texture import LARGEST_TRANSFORM, Texture, read_pixels
 
 KEYS = {"v": (b"v", 3), "vt": (b"vt", 1), "vn": (b"vn", 3)}
 """How lines of numbers begin, and how many numbers they have at least."""
@@ -473,6 +473,8 @@ def _texture(path: Path, obj_path: Path, statement: str) -> Texture:
     if scale != [1.0, 1.0] or offset != [0.0, 0.0]:
         # v counts from the bottom in the file and from the top here: v' = 1 - (s (1 - v) + o).
         transform = np.array([[scale[0], 0, offset[0]], [0, scale[1], 1 - scale[1] - offset[1]]])
+        if not (np.abs(transform) <= LARGEST_TRANSFORM).all():
+            raise InputError(f"{path}: map_Kd {shown(statement)}, expected numbers up to {LARGEST_TRANSFORM:g}")
     return Texture(read_pixels(file, f"{path}: picture {shown(name)}"), (wrap, wrap), transform=transform)
 
 
