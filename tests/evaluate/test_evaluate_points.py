@@ -298,9 +298,83 @@ def test_accents_of_other_systems_do_not_part_a_prediction_from_its_truth(tmp_pa
     for folder, form in (("pred", "NFD"), ("gt", "NFC")):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / unicodedata.normalize(form, "caf\u00e9.ply")).touch()
-    pairs, unpaired, _ = pair(tmp_path / "pred", tmp_path / "gt")
+    pairs, unpaired, *_ = pair(tmp_path / "pred", tmp_path / "gt")
     assert [(name, *map(bool, files)) for name, files in pairs.items()] == [("caf\u00e9", True, True)]
     assert unpaired == []
     (tmp_path / "pred/caf\u00e9.ply").touch()
     with pytest.raises(InputError, match="two shapes of one name"):
         pair(tmp_path / "pred", tmp_path / "gt")
+
+
+def cloud_file(path: Path, points: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_ply(path, PointCloud(points, np.zeros_like(points), np.full_like(points, 0.5)))
+
+
+def test_the_output_may_not_be_a_folder_which_is_said_before_anything_is_scored(folders, capsys):
+    (folders / "scores.json").mkdir()
+    assert run_flags(folders, "--output", str(folders / "scores.json")) == BAD_INPUT
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "scores.json: a folder is in the place of a result" in printed.err
+
+
+def run_flags(folder: Path, *flags: str) -> int:
+    arguments = ["--pred", str(folder / "pred"), "--gt", str(folder / "gt"), "--points", "500"]
+    return evaluate_points.main([*arguments, *flags])
+
+
+def test_a_prediction_that_cannot_be_measured_takes_no_truth_with_it(tmp_path, capsys):
+    points = sphere_points([0.5], 300)
+    wild = {"empty": points[:0], "huge": points * 1e300, "broken": points.copy(), "good": points}
+    wild["broken"][7] = np.nan
+    for name, cloud in wild.items():
+        cloud_file(tmp_path / f"gt/{name}.ply", points)
+        (tmp_path / "pred").mkdir(exist_ok=True)
+        lines = ["ply", "format ascii 1.0", f"element vertex {len(cloud)}"]
+        lines += [*(f"property double {axis}" for axis in "xyz"), "end_header"]
+        lines += [" ".join(f"{value:.17g}" for value in point) for point in cloud]
+        (tmp_path / f"pred/{name}.ply").write_text("\n".join(lines) + "\n")
+    status, result = run(tmp_path)
+    assert status == FAILURES
+    assert not result["failed"]
+    scores = {row["name"]: row["chamfer"] for row in result["protocols"]["surface"]["rows"]}
+    assert scores["empty"] == scores["huge"] == pytest.approx(2 * MISSING_DISTANCE)
+    assert scores["good"] < scores["broken"] < 0.01
+    printed = capsys.readouterr().out
+    assert "empty.ply: neither faces nor points in it; scored as no points" in printed
+    assert "huge.ply: coordinates up to" in printed
+    assert "broken: prediction has 1 of 300 points that are not finite" in printed
+
+
+@pytest.mark.parametrize(
+    ("corners", "reason"),
+    [
+        ([[np.nan, 0, 0], [1, 0, 0], [0, 1, 0]], "a.obj: the truth has points that are not finite"),
+        ([[1, 1, 1]] * 3, "a.obj: all corners of the true mesh are at one place"),
+        ([[1e200, 0, 0], [0, 1e200, 0], [0, 0, 1e200]], r"a.obj: coordinates up to 1e\+200, expected less"),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_a_true_mesh_that_cannot_be_cast_is_named(tmp_path, corners, reason):
+    (tmp_path / "a.obj").write_text("".join(f"v {x} {y} {z}\n" for x, y, z in corners) + "f 1 2 3\n")
+    with pytest.raises(InputError, match=reason):
+        score_pair(None, tmp_path / "a.obj")
+
+
+def test_linked_folders_are_followed_and_what_is_not_read_is_named(tmp_path, capsys):
+    points = sphere_points([0.5], 300)
+    for folder in ("elsewhere", "gt/sub"):
+        cloud_file(tmp_path / folder / "a.ply", points)
+    (tmp_path / "pred").mkdir()
+    (tmp_path / "pred/sub").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "pred/round").symlink_to(tmp_path / "pred")
+    (tmp_path / "gt/b.fbx").touch()
+    (tmp_path / "gt/c.xyz").touch()
+    status, result = run(tmp_path)
+    assert status == OK
+    assert [row["name"] for row in result["files"]] == ["sub/a"]
+    assert f"{tmp_path / 'gt'}: left out b.fbx, c.xyz, not read as shapes" in capsys.readouterr().out
+    (tmp_path / "gt/sub/a.ply").unlink()
+    with pytest.raises(InputError, match=r"no true shapes in it .*left out b.fbx, c.xyz"):
+        find_shapes(tmp_path / "gt", truths=True)

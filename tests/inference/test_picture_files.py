@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import unicodedata
 
 import pytest
@@ -105,6 +107,31 @@ def test_whether_results_can_be_written_is_known_before(tmp_path):
     (tmp_path / "a.glb").mkdir()
     with pytest.raises(InputError, match=r"a.glb: a folder is in the place of a result"):
         check_results(tmp_path, PictureFile(tmp_path / "a.png", "a"))
+
+
+@pytest.mark.parametrize("own", ["mug.obj", "mug_layers.png", "mug_sample2.glb"])
+def test_a_file_of_the_users_in_the_place_of_a_result_is_not_replaced(tmp_path, own):
+    picture, samples = PictureFile(tmp_path / "mug.png", "mug"), 3 if "sample" in own else 1
+    touch(tmp_path / own)
+    with pytest.raises(InputError, match=f"{own}: is in the place of a result and of no earlier run"):
+        check_results(tmp_path, picture, samples)
+    touch(tmp_path / "mug_xray.npz", tmp_path / "mug_sample1_xray.npz", tmp_path / "mug_sample2_xray.npz")
+    check_results(tmp_path, picture, samples)  # an earlier run's, which the same command makes again
+
+
+def test_a_folder_of_pictures_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
+    touch(tmp_path / "a.png", tmp_path / "closed/b.png")
+    scandir = os.scandir
+
+    def refuse(path):
+        if os.fspath(path).endswith("closed"):
+            raise PermissionError(errno.EACCES, "Permission denied", os.fspath(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    found = find_pictures([str(tmp_path)])
+    assert [picture.name for picture in found.pictures] == ["a"]
+    assert found.left_out == (f"{tmp_path}: left out {tmp_path}/closed (Permission denied), cannot be listed",)
 
 
 def test_the_name_of_a_partial_file_is_never_too_long(tmp_path):

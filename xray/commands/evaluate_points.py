@@ -51,11 +51,19 @@ def main(arguments: list[str] | None = None) -> int:
     if result["left_out"]:
         examples = ", ".join(Path(path).name for path in result["left_out"][:3])
         notes.append(f"{len(result['left_out'])} files of own results left out, as {examples}; --form chooses")
+    notes += _degenerate(result) + result["unread"]
     sys.stdout.write("".join(f"{line}\n" for line in problems + notes))
     if options.output:
         write_json(Path(options.output), result)
         sys.stdout.write(f"written: {options.output}\n")
     return FAILURES if problems else OK
+
+
+def _degenerate(result: dict) -> list[str]:
+    """A line for every pair, of those that could be read, whose numbers hold distances that stand for missing ones."""
+    known = {row["name"] for row in result["files"] if row["remark"]}
+    rows = result["protocols"]["surface"]["rows"]
+    return [f"{row['name']}: {row['degenerate']}" for row in rows if row["degenerate"] and row["name"] not in known]
 
 
 def _axes(files: list[dict]) -> list[str]:

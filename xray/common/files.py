@@ -55,6 +55,27 @@ def partial_path(path: Path) -> Path:
     return path.with_name(f".{stem}{end}")
 
 
+def files_below(folder: Path, unreadable: list[str]) -> Iterator[Path]:
+    """All files below a folder in the order of their names; hidden ones left out, every folder once whatever links.
+
+    Args:
+      unreadable: gets every folder that could not be listed, with the reason.
+    """
+    seen: set[str] = set()
+
+    def note(error: OSError) -> None:
+        unreadable.append(f"{printable(str(error.filename))} ({error.strerror})")
+
+    for place, folders, files in os.walk(folder, onerror=note, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(place) / name for name in sorted(files) if not name.startswith("."))
+
+
 def printable(name: str) -> str:
     """A file name or message as text that can be encoded: bytes that are not UTF-8 as \\xe9, line breaks as \\n."""
     text = name.encode("utf-8", "surrogateescape" if _is_escaped(name) else "backslashreplace")
@@ -81,8 +102,11 @@ def name_fault(name: str) -> str:
 def check_writable(path: Path) -> None:
     """Write and remove the file that stands in for `path` while it is written.
 
-    Raises InputError where that cannot be: a folder that cannot be made, too long a name, a full disk, no permission.
+    Raises InputError where that cannot be: a folder that cannot be made, too long a name, a full disk, no permission,
+    a folder in the file's place.
     """
+    if os.path.isdir(path):  # Path.is_dir raises where the name is too long
+        raise InputError(f"{path}: a folder is in the place of a result; expected a file or nothing there")
     partial = partial_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -15,10 +15,12 @@ from scipy.spatial import cKDTree
 
 from ..common.axes import UP, UP_OF_SUFFIX, WORLD_FROM_UP
 from ..common.errors import InputError
+from ..common.files import files_below
 from ..common.jobs import Failure, run_jobs
 from ..core.camera import orbit_camera
 from ..core.points import PointCloud
 from ..core.xray import RESOLUTION
+from ..data.mesh_files import UNREAD_MESHES
 from ..mesh.load import read_parts
 from ..mesh.mesh import sample_by_area
 from ..mesh.ply import load_ply
@@ -36,6 +38,12 @@ XRAY, PREDICTED, TRUE = "_xray.npz", "_prd", "_gt"
 mesh (<name>.glb, .obj), and of an evaluation the truth (<name>_gt.ply)."""
 
 POINTS = (PREDICTED, "_points")
+
+UNREAD = UNREAD_MESHES | {".xyz", ".pcd", ".pts", ".las", ".npy", ".npz"}
+"""Types of files that hold meshes or points and have no reader here."""
+
+LARGEST = 1e100
+"""Coordinates are less: distances of larger ones have no squares among the numbers of 64 bits."""
 
 NEIGHBOURS = 16
 """Neighbours of a point from which its normal is estimated, in a cloud without normals."""
@@ -67,14 +75,16 @@ class ShapeFiles:
 
     Attributes:
       paths: name -> file. left_out: files that are of one's own results and not what was asked for.
+      unread: a line where files of types without a reader, or folders that cannot be listed, are passed over.
     """
 
     paths: dict[str, Path]
     left_out: list[Path]
+    unread: list[str]
 
 
 def find_shapes(folder: str | Path, truths: bool, form: str = "points") -> ShapeFiles:
-    """Path below the folder, without suffix and the endings of own results -> file, sorted.
+    """Path below the folder, without suffix and the endings of own results -> file, sorted. Links are followed.
 
     Args:
       truths: find true shapes: what is named as a prediction is none; else predictions, and the other way round.
@@ -87,7 +97,8 @@ def find_shapes(folder: str | Path, truths: bool, form: str = "points") -> Shape
         raise InputError(f"form {form!r}: expected one of {', '.join(FORMS)}")
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")]
+    unlisted: list[str] = []
+    files = [path for path in files_below(folder, unlisted) if path.is_file()]
     own: dict[Path, list[Path]] = {
         path.with_name(path.name.removesuffix(XRAY)): [] for path in files if path.name.endswith(XRAY)
     }
@@ -110,8 +121,18 @@ def find_shapes(folder: str | Path, truths: bool, form: str = "points") -> Shape
     if not found:
         what = "true shapes" if truths else "shapes"
         hint = f"; {len(left_out)} files are of predictions" if truths and left_out else ""
+        hint += "".join(f"; {line}" for line in _unread(folder, files, unlisted))
         raise InputError(f"{folder}: no {what} in it ({', '.join(SUFFIXES)}){hint}")
-    return ShapeFiles(found, sorted(left_out))
+    return ShapeFiles(found, sorted(left_out), _unread(folder, files, unlisted))
+
+
+def _unread(folder: Path, files: list[Path], unlisted: list[str]) -> list[str]:
+    """Lines about what may hold shapes below a folder and is passed over."""
+    unread = [path for path in files if path.suffix.lower() in UNREAD and not path.name.endswith(XRAY)]
+    named = ", ".join(str(path.relative_to(folder)) for path in unread[:3])
+    more = f" and {len(unread) - 3} more" if len(unread) > 3 else ""
+    lines = [f"{folder}: left out {named}{more}, not read as shapes ({', '.join(SUFFIXES)})"] if unread else []
+    return lines + [f"{folder}: left out {place}, cannot be listed" for place in unlisted]
 
 
 def _base(path: Path) -> Path:
@@ -144,9 +165,21 @@ def load_shape(path: Path, up: str = "auto") -> Shape:
     Args:
       up: axis that is up in the file; "auto" goes by the file type (`axes.UP_OF_SUFFIX`).
     Raises:
-      InputError: not readable, or neither faces nor points in it.
+      InputError: not readable, neither faces nor points in it, or coordinates of `LARGEST` and more.
     """
-    return turned(_read(path), up_of(path, up), "z")
+    shape = _read(path)
+    values = shape.points if isinstance(shape, PointCloud) else shape.vertices
+    if not len(values):
+        raise InputError(f"{path}: neither faces nor points in it")
+    largest = float(np.abs(values[np.isfinite(values)]).max(initial=0))
+    if largest >= LARGEST:
+        raise InputError(f"{path}: coordinates up to {largest:.0e}, expected less than {LARGEST:.0e}")
+    return turned(shape, up_of(path, up), "z")
+
+
+def _points_of(shape: Shape) -> np.ndarray:
+    """(N, 3) points of a cloud, or corners of a mesh's faces."""
+    return shape.points if isinstance(shape, PointCloud) else shape.vertices[shape.faces].reshape(-1, 3)
 
 
 def up_of(path: Path, up: str) -> str:
@@ -258,9 +291,12 @@ def load_truth(path: Path, count: int = SURFACE_POINTS, up: str = "auto") -> dic
     for itself in both.
     """
     shape = load_shape(path, up)
+    points = _points_of(shape)
+    if not np.isfinite(points).all():
+        raise InputError(f"{path}: the truth has points that are not finite")
+    if isinstance(shape, Triangles) and not np.ptp(points, axis=0).any():
+        raise InputError(f"{path}: all corners of the true mesh are at one place; expected a mesh of some size")
     cloud = to_cloud(shape, count)
-    if not np.isfinite(cloud.points).all() or not len(cloud):
-        raise InputError(f"{path}: the truth has no points, or some that are not finite")
     return {"author": cast(shape) if isinstance(shape, Triangles) else cloud, "surface": cloud}
 
 
@@ -355,8 +391,9 @@ def _other_axis(cloud: PointCloud, truth: PointCloud, path: Path, up: str) -> st
 
 def pair(
     predictions: str | Path, truths: str | Path, form: str = "points"
-) -> tuple[dict[str, tuple[Path | None, Path]], list[str], list[Path]]:
-    """Files of both folders by name, the names of predictions without a truth, and the files of own results left out.
+) -> tuple[dict[str, tuple[Path | None, Path]], list[str], list[Path], list[str]]:
+    """Files of both folders by name, the names of predictions without a truth, the files of own results left out, and
+    lines about files that have no reader.
 
     A `_prd`, `_points` or `_gt` at the end of a name, as own results have it, does not count.
 
@@ -370,7 +407,8 @@ def pair(
     pairs = {name: (predicted.paths.get(name), path) for name, path in true.paths.items()}
     used = {*predicted.paths.values(), *true.paths.values()}
     left_out = sorted({*predicted.left_out, *true.left_out} - used)
-    return pairs, sorted(predicted.paths.keys() - true.paths.keys()), left_out
+    unread = list(dict.fromkeys(predicted.unread + true.unread))
+    return pairs, sorted(predicted.paths.keys() - true.paths.keys()), left_out, unread
 
 
 def score_files(
@@ -387,11 +425,11 @@ def score_files(
     Returns:
       {"protocols": {"author" | "surface": {"truth", "samples", "degenerate", "mean": {metric: value}, "median",
       "missing", "rows": [{"name", metric: value}]}}, "alignment", "definitions", "files", "failed", "unpaired",
-      "left_out"}. A truth without prediction counts as a prediction without points; a truth that cannot be used is in
-      "failed".
+      "left_out", "unread"}. A truth without prediction counts as a prediction without points; a truth that cannot be
+      used is in "failed".
     """
     scoring = scoring or PairScoring()
-    pairs, unpaired, left_out = pair(predictions, truths, form)
+    pairs, unpaired, left_out, unread = pair(predictions, truths, form)
     items = [(name, *paths, scoring) for name, paths in pairs.items()]
     rows, failed = {}, {}
     for item, result in run_jobs(_score, items, workers, progress="scored"):
@@ -412,6 +450,7 @@ def score_files(
         "failed": dict(sorted(failed.items())),
         "unpaired": unpaired,
         "left_out": [str(path) for path in left_out],
+        "unread": unread,
     }
 
 

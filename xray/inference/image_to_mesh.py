@@ -244,10 +244,11 @@ class ShapeGenerator:
         with ThreadPoolExecutor(1) as beside:  # meshes are made on one core: what is done already is written meanwhile
             for shapes in self.make_samples(picture.path, mask, settings, samples):
                 if shapes[0].cloud is not None and not writing:
-                    writing.append(beside.submit(self._save_layers, shapes, picture.name, output))
+                    # The X-Ray first: it marks the others as results, which a later run may replace.
                     writing += [
                         beside.submit(_save_points, *shape, output) for shape in zip(shapes, names, strict=True)
                     ]
+                    writing.append(beside.submit(self._save_layers, shapes, picture.name, output))
             if shapes[0].warning:
                 log.warning("%s: %s", picture.path, shapes[0].warning)
             writing += [beside.submit(_save_meshes, *shape, output) for shape in zip(shapes, names, strict=True)]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from unicodedata import normalize
 
 from ..common.errors import InputError
-from ..common.files import check_writable
+from ..common.files import check_writable, files_below
 from ..common.images import SUFFIXES
 
 LAYERS = "_layers.png"
@@ -88,8 +88,8 @@ def _check_names(pictures: list[PictureFile]) -> None:
 
 def _in_folder(folder: Path) -> tuple[list[PictureFile], list[str]]:
     """The pictures below a folder, and a line for every kind of files that are none."""
-    pictures, earlier, others = [], [], []
-    for path in _files(folder):
+    pictures, earlier, others, unreadable = [], [], [], []
+    for path in files_below(folder, unreadable):
         if path.suffix.lower() not in SUFFIXES:
             others.append(path)
         elif _is_result(path):
@@ -99,25 +99,13 @@ def _in_folder(folder: Path) -> tuple[list[PictureFile], list[str]]:
     others = [path for path in others if not _is_result(path)]
     lines = [f"{folder}: left out {_some(earlier, folder)}, results of an earlier run"] if earlier else []
     lines += [f"{folder}: left out {_some(others, folder)}, not read as pictures"] if others else []
+    lines += [f"{folder}: left out {place}, cannot be listed" for place in unreadable]
     return pictures, lines
 
 
 def _some(paths: list[Path], folder: Path) -> str:
     named = ", ".join(str(path.relative_to(folder)) for path in paths[:NAMED])
     return named if len(paths) <= NAMED else f"{named} and {len(paths) - NAMED} more"
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """All files below a folder in the order of their names; hidden ones left out, every folder once whatever links."""
-    seen: set[str] = set()
-    for place, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(place)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(place) / name for name in sorted(files) if not name.startswith("."))
 
 
 def _is_result(path: Path) -> bool:
@@ -163,9 +151,18 @@ def check_sample_names(pictures: Sequence[PictureFile], samples: int) -> None:
 
 
 def check_results(output: Path, picture: PictureFile, samples: int = 1) -> None:
-    """Raises InputError where a picture's results cannot be written: too long a name, a folder in their place, ..."""
+    """Raises InputError where a picture's results cannot be written: too long a name, a folder in their place, ...
+
+    A file in the place of a result that no earlier run wrote, as a mesh or another picture of the user's own, is not
+    replaced.
+    """
     results = picture.results(output, samples)
     for path in results:
         if os.path.isdir(path):  # Path.is_dir raises where the name is too long
             raise InputError(f"{path}: a folder is in the place of a result")
+        if os.path.lexists(path) and not _is_result(path):
+            raise InputError(
+                f"{path}: is in the place of a result and of no earlier run, which leaves an X-Ray beside it; "
+                "give another --output, or move it"
+            )
     check_writable(max(results, key=lambda path: len(path.name)))
