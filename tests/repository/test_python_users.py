@@ -125,7 +125,18 @@ def test_a_sub_command_explains_itself(name, capsys):
     with pytest.raises(SystemExit) as ended:
         main([name, *stages, "--help"])
     assert ended.value.code == 0
-    assert f"usage: xray {name}" in capsys.readouterr().out
+    assert f"usage: {' '.join(['xray', name, *stages])} " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate"])
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_a_sub_command_of_stages_names_them(name, flag, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([name, flag])
+    assert ended.value.code == 0
+    printed = capsys.readouterr().out
+    assert f"usage: xray {name} {{diffusion,upsampler}}" in printed
+    assert all(f"xray {name} {stage} --help" in printed for stage in ("diffusion", "upsampler"))
 
 
 def test_a_wrong_stage_is_one_line(capsys):

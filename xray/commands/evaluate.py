@@ -5,19 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 
-from ..common.cli import STAGES, entry, loading
-from ..common.errors import InputError
+from ..common.cli import choose_stage, entry, loading
 
 
 @entry
 def main(arguments: list[str] | None = None) -> int:
     """xray evaluate STAGE ...; status 3 where samples could not be made."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if not arguments or arguments[0] not in STAGES:
-        raise InputError(
-            f"{' '.join(arguments[:1]) or 'nothing'}: expected `evaluate {'|'.join(STAGES)}` and its flags"
-        )
-    return evaluate(arguments[0], arguments[1:])
+    return evaluate(*choose_stage("evaluate", sys.argv[1:] if arguments is None else arguments))
 
 
 def evaluate(stage: str, arguments: list[str] | None) -> int:

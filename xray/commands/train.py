@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from ..common.cli import STAGES, entry, loading
+from ..common.cli import choose_stage, entry, loading
 from ..common.errors import InputError
 from ..config import load_config, to_yaml
 
@@ -42,7 +42,4 @@ def train(stage: str, arguments: Sequence[str] | None = None) -> None:
 @entry
 def main(arguments: list[str] | None = None) -> None:
     """xray train STAGE --config FILE [key=value ...]."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if not arguments or arguments[0] not in STAGES:
-        raise InputError(f"{' '.join(arguments[:1]) or 'nothing'}: expected `train {'|'.join(STAGES)}` and its flags")
-    train(arguments[0], arguments[1:])
+    train(*choose_stage("train", sys.argv[1:] if arguments is None else arguments))

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from .errors import InputError, RunError, Stopped
@@ -22,6 +22,23 @@ OK, STOPPED, BAD_INPUT, FAILURES = 0, 1, 2, 3
 
 STAGES = ("diffusion", "upsampler")
 """What can be trained and evaluated, in this order."""
+
+
+def choose_stage(command: str, arguments: Sequence[str]) -> tuple[str, list[str]]:
+    """The stage, which is the first word of `xray COMMAND STAGE ...`, and the rest; --help in its place explains it.
+
+    Raises:
+      InputError: no stage, or another word.
+    """
+    first, rest = next(iter(arguments), "nothing"), list(arguments[1:])
+    if first in ("-h", "--help"):
+        sys.stdout.write(f"usage: xray {command} {{{','.join(STAGES)}}} [flags]; each stage lists its own:\n\n")
+        sys.stdout.write("".join(f"  xray {command} {stage} --help\n" for stage in STAGES))
+        raise SystemExit(OK)
+    if first not in STAGES:
+        raise InputError(f"{first}: expected `{command} {'|'.join(STAGES)}` and its flags")
+    sys.argv = [f"xray {command} {first}", *rest]  # what it calls itself in its help
+    return first, rest
 
 
 def entry(main: Callable[..., int | None]) -> Callable[..., int]:
