@@ -3,7 +3,8 @@
 Reads <data_root>/manifest.<i>-of-<n>.csv, as `get_xray.py`, `make_dataset.py` and `scan_dataset.py` write them with
 `--shard i/n`, and <image_root>/render.<i>-of-<n>.csv, as `render.py` and `make_dataset.py` do; writes manifest.csv and
 render.csv beside them. Either kind may be absent; of a kind all parts must be there. Where a view or an object stands
-in several, one that was written replaces a failure, and otherwise the later file counts.
+in several, one that was written replaces a failure, and otherwise the later file counts. Rows of a manifest.csv that is
+there stay where their object is in no part and has X-Rays.
 """
 
 import argparse
@@ -51,6 +52,11 @@ def _join_rendered(image_root: Path, paths: list[Path]) -> int:
 
 def _join_manifests(manifest: Path, paths: list[Path]) -> int:
     rows = merge_manifests(iterate_manifest(path) for path in paths)
+    if manifest.is_file() and manifest not in paths:
+        joined = {row.object for row in rows}
+        others = (row for row in iterate_manifest(manifest) if row.object not in joined)
+        kept = [row for row in others if row.view and (manifest.parent / "xrays" / row.object).is_dir()]
+        rows = merge_manifests((kept, rows))
     failed = sum(row.status == "failed" for row in rows)
     write_manifest(manifest, rows)
     log.info("%s: %d rows of %d manifests, %d of them failed", manifest, len(rows), len(paths), failed)

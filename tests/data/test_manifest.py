@@ -17,7 +17,7 @@ from xray.data.manifest import (
     accepted_views,
     dataset_rows,
     merge_manifests,
-    objects_with,
+    objects_by,
     read_manifest,
     rows_of_files,
     write_manifest,
@@ -112,7 +112,7 @@ def test_objects_may_lie_in_folders_of_folders(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     assert rows_of_files(tmp_path) == [Row("a", "1", "accepted"), Row("a/b", "000", "accepted")]
-    assert objects_with(tmp_path / "images", "000.png") == ["a/b"]
+    assert objects_by(tmp_path / "images", "000.png") == (["a/b"], [])
     assert Folder(tmp_path).views() == ([ViewName("a", "1"), ViewName("a/b", "000")], 2)
     assert Folder(tmp_path).picture("a/b", "000")[0].is_file()
 

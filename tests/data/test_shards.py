@@ -154,6 +154,18 @@ def test_input_that_cannot_be_packed_is_one_line(files, tmp_path):
         pack_dataset(files, files, 5, workers=0)
 
 
+def test_a_data_set_of_one_kind_is_not_taken_for_the_other(files, packed, tmp_path):
+    """Packing shards again would find no file of them; and neither kind's manifest may replace the other's."""
+    with pytest.raises(InputError, match=r"packed already \(shards/index.csv\); expected one of files"):
+        pack_dataset(packed[5], tmp_path / "again", 5, workers=0)
+    assert not (tmp_path / "again").exists()
+    other = make_dataset(tmp_path / "other", objects=1, views=1)
+    before = snapshot(other)
+    with pytest.raises(InputError, match="a data set of files; the shards need a folder of their own"):
+        pack_dataset(files, other, 5, workers=0)
+    assert snapshot(other) == before
+
+
 def test_damaged_shards_are_named(files, tmp_path):
     pack_dataset(files, tmp_path, 100, workers=0)
     shards = tmp_path / "shards"

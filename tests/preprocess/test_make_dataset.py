@@ -348,3 +348,52 @@ def test_a_later_record_replaces_a_failure(tmp_path, make):
         assert {row["object"]: row["status"] for row in csv.DictReader(stream)} == dict.fromkeys(
             ("broken", "lamp"), "rendered"
         )
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_new_objects_beside_those_from_elsewhere_leave_their_rows(tmp_path, make, run, parts):
+    """A released data set, scanned, to which own meshes are added: without its rows it would not be trained on."""
+    copy_meshes(tmp_path / "meshes", "lamp")
+    root = tmp_path / "one"
+    make()
+    (root / "manifest.csv").unlink()
+    (root / "xrays/lamp").rename(root / "xrays/released")
+    (root / "images/lamp").rename(root / "images/released")
+    (root / "xrays/released/rows.csv").unlink()
+    shutil.rmtree(tmp_path / "meshes")
+    copy_meshes(tmp_path / "meshes", "bowl")
+    status, said = make()
+    assert status == 0
+    assert "1 objects with X-Rays, as released, are in no manifest" in said
+    command = [sys.executable, ROOT / "scripts/scan_dataset.py", "--data_root", root, "--overwrite", "--workers", "0"]
+    subprocess.run(list(map(str, command)), check=True)
+    scanned = {row.object: row for row in read_manifest(root / "manifest.csv") if row.view == "000"}
+    assert scanned.keys() == {"released", "bowl"}
+    copy_meshes(tmp_path / "meshes", "mug")
+    for part in range(parts):
+        status, said = make("--shard", f"{part}/{parts}")
+        assert status == 0
+        assert "in no manifest" not in said
+    if parts > 1:
+        assert merge(root)[0] == 0
+    rows = read_manifest(root / "manifest.csv")
+    assert [(row.object, row.view) for row in rows if row.object == "released"] == [
+        ("released", f"00{k}") for k in (0, 1)
+    ]
+    assert {row.object for row in rows} == {"released", "bowl", "mug"}
+    assert scanned["released"] in rows
+
+
+def test_a_data_set_of_shards_keeps_its_manifest(tmp_path, make, run):
+    copy_meshes(tmp_path / "meshes", "lamp")
+    index = tmp_path / "one/shards/index.csv"
+    index.parent.mkdir(parents=True)
+    index.touch()
+    for command in (
+        ("make_dataset.py", "--root", tmp_path / "one"),
+        ("get_xray/get_xray.py", "--image_root", tmp_path, "--xray_root", tmp_path / "one/xrays"),
+    ):
+        status, said = run(*command, "--mesh_root", tmp_path / "meshes")
+        assert status == 2
+        assert "a data set that is packed already (shards/index.csv); expected one of files" in said
+    assert os.listdir(tmp_path / "one") == ["shards"]

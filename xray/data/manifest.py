@@ -275,9 +275,16 @@ def rows_of_files(root: str | Path) -> list[Row]:
     return sorted(rows, key=lambda row: (row.object, row.view))
 
 
-def objects_with(folder: Path, name: str) -> list[str]:
-    """Sorted ids of the objects whose folders, anywhere below one, hold a file of some name."""
-    return sorted(uid for uid, _, files in _object_folders(folder, "") if name in files)
+def objects_by(folder: Path, name: str) -> tuple[list[str], list[str]]:
+    """Sorted ids of the objects whose folders, anywhere below one, hold a file of some name; and of those that hold
+    X-Rays without it."""
+    found: tuple[list[str], list[str]] = [], []
+    for uid, views, files in _object_folders(folder, ".npz"):
+        if name in files:
+            found[0].append(uid)
+        elif views:
+            found[1].append(uid)
+    return sorted(found[0]), sorted(found[1])
 
 
 def _object_folders(folder: Path, suffix: str) -> Iterator[tuple[str, list[str], set[str]]]:

@@ -99,6 +99,12 @@ class TarShards:
         """Whether a folder is a data set of shards."""
         return (Path(root) / FOLDER / INDEX).is_file()
 
+    @staticmethod
+    def refuse(root: str | Path) -> None:
+        """InputError where a folder is a data set of shards, for commands that read or make a data set of files."""
+        if TarShards.are_at(root):
+            raise InputError(f"{root}: a data set that is packed already ({FOLDER}/{INDEX}); expected one of files")
+
     def views(self) -> tuple[list[ViewName], int]:
         """The accepted views, sorted, and the number of all. One that the index lacks is an InputError."""
         path = self.root / MANIFEST

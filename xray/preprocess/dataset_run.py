@@ -13,6 +13,7 @@ from ..common.jobs import Failure, attempt, run_jobs, stop_on_signal
 from ..data.manifest import MANIFEST, RENDER_RECORD
 from ..data.mesh_files import MeshFolder
 from ..data.object_shard import ObjectShard
+from ..data.shards import TarShards
 from .mesh_source import MeshSource
 from .render_object import Rendered, RenderSettings, RenderTask, render_object
 from .render_run import RenderRecord, render_tasks
@@ -58,6 +59,7 @@ def make_dataset(
       InputError, RunError: as both.
     """
     shard, image_root = shard or ObjectShard(), xrays.image_root
+    TarShards.refuse(xrays.xray_root.parent)
     make_folder(image_root, "pictures")
     make_folder(xrays.xray_root, "X-Rays")
     with ExitStack() as stack:

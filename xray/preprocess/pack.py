@@ -20,7 +20,7 @@ from ..common.jobs import Failure, describe, run_jobs
 from ..core.storage import load_sparse
 from ..data.folder import Folder
 from ..data.manifest import MANIFEST, Row, dataset_rows, write_manifest
-from ..data.shards import FOLDER, INDEX, PackedView, read_index, write_index
+from ..data.shards import FOLDER, INDEX, PackedView, TarShards, read_index, write_index
 from .xray_run import SHOWN
 
 log = logging.getLogger(__name__)
@@ -139,6 +139,9 @@ def pack_dataset(root: Path, target: Path, views_per_shard: int, workers: int, o
     """
     if target.resolve() == root.resolve():
         raise InputError(f"{target}: the shards need a folder of their own")
+    TarShards.refuse(root)
+    if (target / "xrays").is_dir():  # whose manifest would be replaced
+        raise InputError(f"{target}: a data set of files; the shards need a folder of their own")
     rows = dataset_rows(root)
     plans = list(plan_shards(rows, views_per_shard))
     if not plans:

@@ -16,6 +16,7 @@ from ..core.storage import load_sparse
 from ..data.folder import Folder
 from ..data.manifest import MANIFEST, RENDER_RECORD, STATUSES, Row, check_joined, rows_of_files, write_manifest
 from ..data.object_shard import ObjectShard
+from ..data.shards import TarShards
 from .xray_object import XRaySettings, hit_mask, iou, on_border
 from .xray_run import SHOWN
 
@@ -72,6 +73,7 @@ def scan_dataset(job: ScanJob, workers: int, shard: ObjectShard, overwrite: bool
       InputError: not a data set; a manifest that is there, unless `overwrite`; records of parts that were not joined,
         or of another number of parts than this one.
     """
+    TarShards.refuse(job.root)
     path = job.root / shard.part_of(MANIFEST)
     if path.exists() and not overwrite:
         raise InputError(f"{path}: is there already; give --overwrite to measure all again")

@@ -15,9 +15,10 @@ from ..common.errors import InputError
 from ..common.files import atomic_path, full_disk, make_folder, printable
 from ..common.folder_lock import folder_lock
 from ..common.jobs import Failure, run_jobs, stop_on_signal
-from ..data.manifest import COLUMNS, MANIFEST, Row, objects_with, read_manifest
+from ..data.manifest import COLUMNS, MANIFEST, Row, iterate_manifest, objects_by, read_manifest
 from ..data.mesh_files import MeshFolder
 from ..data.object_shard import ObjectShard
+from ..data.shards import TarShards
 from .render_run import render_failures
 from .xray_object import ROWS, ObjectJob, ViewCounts
 
@@ -71,6 +72,8 @@ class Report:
 class XRayRecord:
     """The results of a run: sums over its objects, and the manifest at its end.
 
+    Objects whose X-Rays were not made here, as those of a released data set that was scanned, keep their rows.
+
     Args:
       xray_root: folder of X-Rays; the manifest stands beside it.
       unfit: object id -> reason, of files that are no objects by their names.
@@ -83,6 +86,10 @@ class XRayRecord:
         self._alone = [Row(uid, "", "failed", reason) for uid, reason in sorted(unfit.items())]
         for row in self._alone:
             self._count(row)
+        self._kept: list[Row] = []
+        if self.manifest.is_file() and not shard.name:  # read before the work: it may be no manifest at all
+            others = set(objects_by(job.xray_root, ROWS)[1])
+            self._kept = [row for row in iterate_manifest(self.manifest) if row.object in others] if others else []
 
     def add(self, uid: str, result: ViewCounts | Failure) -> None:
         """Count an object; one that has failed as a whole is put on record."""
@@ -105,10 +112,21 @@ class XRayRecord:
         closing lines. After a run of some objects that could not begin, the manifest stays as it was."""
         if ids and self.report.objects == len(self._unfit):
             return
-        made = set(objects_with(self.job.xray_root, ROWS))
-        write_rows(self.manifest, self.job.xray_root, sorted(made & set(ids) if self.shard.name else made), self._alone)
+        made, others = map(set, objects_by(self.job.xray_root, ROWS))
+        kept = [row for row in self._kept if row.object not in made]
+        chosen = sorted(made & set(ids) if self.shard.name else made)
+        write_rows(self.manifest, self.job.xray_root, chosen, self._alone + kept)
         for line in self.report.lines(self.manifest):
             log.info("%s", line)
+        unknown = sorted(others - {row.object for row in kept} - set(ids))
+        if unknown and not self.shard.name:
+            log.warning(
+                "%d objects with X-Rays, as %s, are in no manifest and will not be trained on; "
+                "python scripts/scan_dataset.py --data_root %s --overwrite makes one of all",
+                len(unknown),
+                printable(unknown[0]),
+                self.manifest.parent,
+            )
 
 
 def make_xrays(
@@ -130,6 +148,7 @@ def make_xrays(
     shard = shard or ObjectShard()
     if not job.image_root.is_dir():
         raise InputError(f"{job.image_root}: no such folder of pictures; render them first, or give poses there")
+    TarShards.refuse(job.xray_root.parent)
     make_folder(job.xray_root, "X-Rays")
     items = list(shard.of(meshes.meshes).items())
     with folder_lock(job.xray_root, "a run of get_xray.py", shard.name), stop_on_signal(), full_disk(job.xray_root):
