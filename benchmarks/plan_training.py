@@ -253,7 +253,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data_root", type=Path, help="measure the size of views there; else the released example's")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there as well")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="as train.precision=bf16")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     if options.json and not options.json.parent.is_dir():
         raise InputError(f"--json {options.json}: no folder {options.json.parent}")
     for name in ("share", "memory_share"):

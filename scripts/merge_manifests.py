@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data_root", type=Path, required=True, help="folder that gets the manifest.csv")
     parser.add_argument("--image_root", type=Path, help="folder of the pictures; default <data_root>/images")
     parser.add_argument("manifests", type=Path, nargs="*", help="files to join, instead of those of the parts")
-    flags = parser.parse_args(arguments)
+    flags = parser.parse_intermixed_args(arguments)  # a flag may stand between the files
     root, image_root = flags.data_root, flags.image_root or flags.data_root / "images"
     records = [] if flags.manifests else _all_parts(image_root, RENDER_RECORD)
     paths = flags.manifests or _all_parts(root, MANIFEST)

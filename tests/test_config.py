@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import yaml
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
 from xray.commands.train import train
@@ -252,6 +253,14 @@ def test_a_file_that_is_no_configuration(tmp_path, content, reason):
         load_config(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_flags_may_stand_anywhere_between_the_keys(capsys, tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("stage: diffusion\n")
+    train("diffusion", ["train.seed=9", "--config", str(path), "train.max_steps=7", "--dry_run", "train.batch_size=3"])
+    shown = yaml.safe_load(capsys.readouterr().out)["train"]
+    assert (shown["seed"], shown["max_steps"], shown["batch_size"]) == (9, 7, 3)
 
 
 def test_a_dry_run_prints_the_resolved_configuration(capsys, tmp_path):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from xray.common.errors import InputError
 from xray.models.conditioner import load_conditioner
 from xray.training.encoder_cache import EncoderCache
 from xray.training.objectives import Denoising, Regression
@@ -112,3 +113,9 @@ def test_a_damaged_entry_is_named_and_made_again(tmp_path, conditioner, images, 
     again = cache.encode(images, RandomStreams(0, range(3)), Regression(conditioner).encode)
     assert torch.allclose(whole["latent"], again["latent"], atol=1e-5)  # alone instead of in a batch
     assert f"{path}: damaged, made again" in caplog.text
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path, conditioner):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"file: cannot be made a folder of .*train.cache_dir.* \(File exists\)"):
+        make(tmp_path / "file", conditioner)

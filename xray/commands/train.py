@@ -17,7 +17,7 @@ def parse(stage: str, arguments: Sequence[str] | None = None) -> argparse.Namesp
     parser.add_argument("--config", required=True, metavar="FILE", help=f"as configs/{stage}.yaml")
     parser.add_argument("--dry_run", action="store_true", help="print the resolved configuration and stop")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="as train.max_steps=100")
-    return parser.parse_args(arguments)
+    return parser.parse_intermixed_args(arguments)  # a flag may stand between the keys
 
 
 def train(stage: str, arguments: Sequence[str] | None = None) -> None:

@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from ..common.files import atomic_path
+from ..common.files import atomic_path, make_folder
 from .random_streams import RandomStreams
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class EncoderCache:
     ):
         self.folder, self.variants = Path(folder), variants
         self._prefix = hashlib.sha256(f"{settings} {fingerprint(encoders)}".encode())
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder, "encoders' outputs (train.cache_dir)")
         used = sum(path.stat().st_size for path in self.folder.rglob("*.safetensors"))
         self.free_bytes = max(0, limit_bytes - used) / processes
         self.found = self.made = 0
