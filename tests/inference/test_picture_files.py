@@ -93,6 +93,12 @@ def test_accents_of_other_systems_do_not_part_a_mask_from_its_picture(tmp_path):
     assert find_mask(tmp_path, PictureFile(tmp_path, composed)).stem == composed
 
 
+def test_two_masks_of_one_name_are_named(tmp_path):
+    touch(tmp_path / "mug.png", tmp_path / "mug.jpg")
+    with pytest.raises(InputError, match=r"mug.jpg and .*mug.png: two masks of one name"):
+        find_mask(tmp_path, PictureFile(tmp_path / "photo.png", "mug"))
+
+
 def test_whether_results_can_be_written_is_known_before(tmp_path):
     (tmp_path / "file").touch()
     for place in (tmp_path / "file", tmp_path / "file/below", tmp_path / "file/far/below"):

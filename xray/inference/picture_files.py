@@ -118,7 +118,7 @@ def _is_result(path: Path) -> bool:
 def find_mask(mask: Path | None, picture: PictureFile) -> Path | None:
     """The mask of a picture: the file given, or the one of its name in the folder given.
 
-    Raises InputError where there is none, or no such mask at all.
+    Raises InputError where there is none, no such mask at all, or several of that name.
     """
     if mask is None or mask.is_file():
         return mask
@@ -131,6 +131,8 @@ def find_mask(mask: Path | None, picture: PictureFile) -> Path | None:
     ]
     if not found:
         raise InputError(f"{mask}: no mask named {picture.name} in it")
+    if len(found) > 1:
+        raise InputError(f"{found[0]} and {found[1]}: two masks of one name; keep one of them")
     return found[0]
 
 
