@@ -102,6 +102,18 @@ def test_results_go_where_they_are_told_and_the_experiment_stays_as_it_is(runs, 
     assert "a file" in error(capsys)
 
 
+@pytest.mark.parametrize("flag", ["--mesh_root", "--beside", "--device"])
+def test_a_mistyped_value_is_refused_before_results_are_touched(runs, tmp_path, capsys, flag):
+    experiment = copy(runs, tmp_path)
+    assert evaluate(experiment, "--max_samples", "1", "--steps", "1") == OK
+    made = {path: path.stat().st_mtime_ns for path in (experiment / "evaluate").rglob("*")}
+    capsys.readouterr()
+    nowhere = str(tmp_path / "nowhere")
+    assert evaluate(experiment, "--max_samples", "2", "--steps", "1", flag, nowhere) == BAD_INPUT
+    assert nowhere in error(capsys)
+    assert {path: path.stat().st_mtime_ns for path in (experiment / "evaluate").rglob("*")} == made
+
+
 @pytest.mark.parametrize("scorers", ["0", "2"])
 def test_a_full_disk_is_one_line_and_what_is_finished_stays(runs, tmp_path, capsys, scorers):
     with disk(tmp_path / "disk", "150k") as folder:

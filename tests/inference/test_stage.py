@@ -6,7 +6,7 @@ import pytest
 
 from xray.common.errors import InputError
 from xray.common.files import ROOT
-from xray.inference.stage import experiment_dir, find_experiment, model_source
+from xray.inference.stage import check_device, experiment_dir, find_experiment, model_source
 
 
 @pytest.fixture
@@ -57,3 +57,11 @@ def test_what_is_no_experiment_is_refused_or_left_to_the_hub(here):
         experiment_dir("nobody")
     assert model_source("someone/model") == "someone/model"
     assert model_source("example/encoders") == str(ROOT / "example/encoders")
+
+
+@pytest.mark.parametrize("device", ["foo", "cpu:x", "meta", "xpu", "cuda:77"])
+def test_a_device_that_is_not_here_is_one_line(device):
+    with pytest.raises(InputError, match=f"^device {device}: ") as refused:
+        check_device(device)
+    assert "\n" not in str(refused.value)
+    check_device("cpu")

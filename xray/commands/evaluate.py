@@ -40,6 +40,7 @@ def evaluate(stage: str, arguments: list[str] | None) -> int:
     cli.add_options(parser)
     parsed = parser.parse_args(arguments)
     options = cli.to_options(parsed)
+    cli.check_beside(parsed.beside)
     if second:
         return cli.write_reports(
             *run.evaluate_upsampler(parsed.exp_diffusion, parsed.exp_upsampler, options), parsed.beside

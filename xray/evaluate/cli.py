@@ -7,6 +7,7 @@ import dataclasses
 import logging
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from ..common.cli import FAILURES, OK
 from ..common.errors import InputError
@@ -15,7 +16,7 @@ from ..inference.settings import SOLVER_NAMES
 from ..metrics.alignment import ALIGNMENTS
 from ..surface.surface import METHODS
 from .report import comparable, side_by_side, write_report
-from .results import Results, headline, summarise
+from .results import SUMMARY, Results, headline, summarise
 from .run import Options, processes
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,13 @@ def to_options(parsed: argparse.Namespace) -> Options:
     """The options of a parsed command line."""
     given = vars(parsed)
     return Options(**{field.name: given[field.name] for field in dataclasses.fields(Options) if field.name in given})
+
+
+def check_beside(folders: Sequence[str]) -> None:
+    """InputError, before anything is evaluated, for a folder of `--beside` that holds no results."""
+    for folder in folders:
+        if not (Path(folder) / SUMMARY).is_file():
+            raise InputError(f"--beside {folder}: no finished evaluation ({SUMMARY}) in it")
 
 
 def write_reports(results: Results, summary: dict, beside: Sequence[str] = ()) -> int:

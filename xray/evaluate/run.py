@@ -28,7 +28,7 @@ from ..data.dataset import XRayDataset
 from ..data.mesh_files import find_meshes
 from ..data.sample_names import XRAY_ENDING, sample_name
 from ..inference.pipeline import load_pipeline_stage
-from ..inference.stage import experiment_dir, is_pipeline, load_stage, weights_of
+from ..inference.stage import check_device, experiment_dir, is_pipeline, load_stage, weights_of
 from ..metrics.alignment import ALIGNMENTS
 from ..models.sampling import solver
 from ..models.stage import Stage, sample_diffusion, upsample
@@ -115,6 +115,8 @@ def evaluate(
     state = processes()
     dataset = open_dataset(stage, settings["data_root"], options.split or ("test" if known is None else "all"))
     samples = choose(dataset, options.max_samples, known)
+    # Before results of other settings are moved aside: a mistyped folder may not hide them.
+    mesh_paths = find_meshes(options.mesh_root) if options.mesh_root else {}
     # Of the folder that holds the results, since results of other settings are moved aside in it.
     with launch_lock(folder.parent, f"an evaluation of {folder.name}", folder.name):
         with state.main_process_first():
@@ -126,7 +128,7 @@ def evaluate(
         scoring = Scoring(results, codec.near, codec.far, options.alignment, options.emd, options.surface, meshes)
         mine = todo[state.process_index :: state.num_processes]
         if mine:
-            _work(mine, Predictor(results, stage, dataset, options, predict), scoring, options)
+            _work(mine, Predictor(results, stage, dataset, options, predict, mesh_paths), scoring, options)
         state.wait_for_everyone()
         failures = {name: reason for name, reason in results.failures().items() if name in samples}
         if state.is_main_process:
@@ -198,11 +200,17 @@ class Predictor:
     """The network's part of an evaluation, always one batch ahead of the processes that finish the samples."""
 
     def __init__(
-        self, results: Results, stage: Stage, dataset: XRayDataset, options: Options, predict: Predict
+        self,
+        results: Results,
+        stage: Stage,
+        dataset: XRayDataset,
+        options: Options,
+        predict: Predict,
+        mesh_paths: dict[str, Path],
     ) -> None:
         self.results, self.codec, self.dataset = results, stage.codec, dataset
         self.options, self.predict = options, predict
-        self.mesh_paths = find_meshes(options.mesh_root) if options.mesh_root else {}
+        self.mesh_paths = mesh_paths
         self.network_seconds = 0.0
         self._ahead = ThreadPoolExecutor(1)
 
@@ -371,6 +379,7 @@ def sample_seed(seed: int, name: str) -> int:
 def _load(folder: Path, kind: str, options: Options) -> Stage:
     """The experiment's network, or InputError where it is of the other stage, or has no data set."""
     device = str(processes().device) if options.device == "auto" else options.device
+    check_device(device)
     if is_pipeline(folder):
         if options.step is not None or not options.ema:
             raise InputError(

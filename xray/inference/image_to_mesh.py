@@ -30,7 +30,7 @@ from .photo import AUTO, CutOut, frame
 from .picture_files import LAYERS, PictureFile, check_results, find_mask
 from .pipeline import XRayDiffusionPipeline, XRayUpsamplerPipeline, square
 from .settings import GenerationSettings, check_samples
-from .stage import model_source
+from .stage import check_device, model_source
 
 
 @dataclass
@@ -113,7 +113,7 @@ class ShapeGenerator:
     def __init__(
         self, model: str = MODEL, upsampler: str | None = UPSAMPLER, device: str = "cpu", cutout: CutOut = AUTO
     ) -> None:
-        _check_device(device)
+        check_device(device)
         self.cutout = cutout
         self.first = XRayDiffusionPipeline.from_pretrained(model_source(model)).to(device)
         self.second = XRayUpsamplerPipeline.from_pretrained(model_source(upsampler)).to(device) if upsampler else None
@@ -311,12 +311,3 @@ def _save_meshes(made: GeneratedShape, stem: str, output: Path, kinds: Sequence[
 def default_device() -> str:
     """cuda where there is a GPU, else cpu."""
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _check_device(device: str) -> None:
-    try:
-        known = torch.device(device).type
-    except RuntimeError as error:
-        raise InputError(f"device {device}: {str(error).splitlines()[0]}") from None
-    if known == "cuda" and not torch.cuda.is_available():
-        raise InputError(f"device {device}: no CUDA device here")

@@ -23,6 +23,16 @@ from ..training.checkpoint import load_weights
 log = logging.getLogger(__name__)
 
 
+def check_device(device: str) -> None:
+    """InputError where this machine, or torch, has no device of that name, as "cpu" or "cuda:1"."""
+    try:
+        if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+            raise InputError(f"device {device}: no CUDA device here")
+        torch.zeros(1, device=device).cpu()  # of many devices torch knows the name alone
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {device}: {str(error).splitlines()[0][:120]}") from None
+
+
 def load_stage(
     experiment_dir: str | Path,
     step: int | None = None,
