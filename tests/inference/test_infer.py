@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 
 import numpy as np
@@ -155,6 +156,27 @@ def test_bad_input_is_one_line(runs, tmp_path, capsys, image, model, reason):
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
     assert len(errors) == 1
     assert reason in errors[0]
+
+
+@pytest.mark.parametrize(
+    ("model", "upsampler", "reason"),
+    [
+        ("example/pretrained/upsampler", "B", "of the upsampler stage, expected diffusion"),
+        ("A", "example/pretrained/diffusion", "of the diffusion stage, expected upsampler"),
+        (
+            "A",
+            "example/pretrained/upsampler",
+            "upsampler: takes X-Rays of 8 layers and 64 rays on each side; .*A makes",
+        ),
+    ],
+)
+def test_stages_that_do_not_fit_are_told_before_any_picture(runs, tmp_path, capsys, model, upsampler, reason):
+    square_on_white(tmp_path / "good.png")
+    stages = [str(runs / name) if len(name) == 1 else name for name in (model, upsampler)]
+    flags = ["--image", str(tmp_path / "good.png"), "--output", str(tmp_path / "out")]
+    assert infer.main([*flags, "--model", stages[0], "--upsampler", stages[1]]) == BAD_INPUT
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert re.search(reason, line)
 
 
 def square_on_white(path) -> None:

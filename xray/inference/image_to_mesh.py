@@ -107,7 +107,7 @@ class ShapeGenerator:
       upsampler: of the second stage, or None to stay at the first one's number of rays.
       cutout: how objects are cut out of pictures.
     Raises:
-      InputError: no such device, or a stage that cannot be loaded.
+      InputError: no such device, a stage that cannot be loaded, or stages that do not fit together.
     """
 
     def __init__(
@@ -117,6 +117,13 @@ class ShapeGenerator:
         self.cutout = cutout
         self.first = XRayDiffusionPipeline.from_pretrained(model_source(model)).to(device)
         self.second = XRayUpsamplerPipeline.from_pretrained(model_source(upsampler)).to(device) if upsampler else None
+        if self.second is not None:
+            made, taken = self.first.codec, self.second.low_codec
+            if made.resolution % taken.resolution or made.layers < taken.layers:
+                raise InputError(
+                    f"{upsampler}: takes X-Rays of {taken.layers} layers and {taken.resolution} rays on each side; "
+                    f"{model} makes {made.layers} layers and {made.resolution} rays"
+                )
         for pipeline in (self.first, self.second):
             if pipeline is not None:
                 pipeline.set_progress_bar_config(leave=False, desc=pipeline.stage_name)

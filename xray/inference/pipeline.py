@@ -124,14 +124,16 @@ class _XRayPipeline(DiffusionPipeline):
           step, ema: of a training's folder: which checkpoint, and whether its averaged weights.
           options: of `DiffusionPipeline.from_pretrained`; of the hub's, those in `OPTIONS`.
         Raises:
-          InputError: neither a pipeline nor a training's folder.
+          InputError: neither a pipeline nor a training's folder, or of the other stage.
         """
         path = Path(pretrained_model_name_or_path)
         try:
             if not path.is_dir():
                 path = download(str(pretrained_model_name_or_path), options)
             if (path / "model_index.json").is_file():
-                return super().from_pretrained(str(path), **options)
+                return super().from_pretrained(str(path), **options)._of_stage(pretrained_model_name_or_path)
+        except InputError:
+            raise
         except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())[:160]
             raise InputError(
@@ -140,6 +142,12 @@ class _XRayPipeline(DiffusionPipeline):
         if (path / checkpoint.CONFIG).is_file() and path.name.startswith("checkpoint-"):
             path, step = path.parent, int(path.name.split("-")[1])
         return cls.from_stage(load_stage(path, step, ema))
+
+    def _of_stage(self, name: str | Path) -> _XRayPipeline:
+        """Itself; InputError, beginning with `name`, where it was saved of the other stage."""
+        if self.training.stage != self.stage_name:
+            raise InputError(f"{name}: of the {self.training.stage} stage, expected {self.stage_name}")
+        return self
 
     def save_pretrained(self, save_directory, **options) -> None:
         """As diffusers does, `push_to_hub` too, but without the local paths that the parts were loaded from."""
