@@ -127,6 +127,9 @@ def test_another_stage_or_size_is_refused_with_the_key(data, output, capsys):
     assert "made with model.block_out_channels [32, 32], this run has [32, 64]" in last_line(capsys)
     assert run("diffusion", data, output, "codec.far=1.8") == 2
     assert "made with codec.far 2.4, this run has 1.8" in last_line(capsys)
+    # Whose numbers the other optimizer cannot read.
+    assert run("diffusion", data, output, "train.optimizer=muon") == 2
+    assert "made with train.optimizer 'adamw', this run has 'muon'" in last_line(capsys)
 
 
 def test_a_truncated_sample_stops_or_is_left_out_but_is_always_named(data, tmp_path, capsys, caplog):

@@ -344,8 +344,9 @@ def load_weights(model: nn.Module, path: Path) -> None:
 
 log = logging.getLogger(__name__)
 
-IDENTITY = ("stage", "codec.", "model.")
-"""Keys that must be as they were: another network, or another meaning of its numbers. The rest may change."""
+IDENTITY = ("stage", "codec.", "model.", "train.optimizer")
+"""Keys that must be as they were: another network, or another meaning of its or the optimizer's numbers. The rest may
+change."""
 
 FREE = ("model.pretrained", "model.vae", "model.init", "output_dir", "train.max_steps")
 """Keys that may change without a warning: folders, and the number of steps."""
@@ -393,7 +394,7 @@ def _latest(directory: Path, on_damaged: str) -> Path | None:
 
 
 def check_same_network(path: Path, settings: dict[str, object], warn: bool) -> None:
-    """InputError where a checkpoint's configuration is of another network; other changes are logged."""
+    """InputError where a checkpoint's configuration is of another network or optimizer; other changes are logged."""
     stored = flatten(Config()) | _flatten(yaml.safe_load((path / CONFIG).read_text(encoding="utf-8")))
     for name, value in settings.items():
         before = stored[name]  # a key that an earlier version lacks has its default, which changes nothing
@@ -402,7 +403,7 @@ def check_same_network(path: Path, settings: dict[str, object], warn: bool) -> N
         if name.startswith(IDENTITY):
             raise InputError(
                 f"{path}: made with {name} {before!r}, this run has {value!r}; "
-                "expected the same network, or another output_dir",
+                "expected the same network and optimizer, or another output_dir (train.init_from takes weights along)",
             )
         if warn:
             log.warning("%s: %s was %r, is %r from here on", path, name, before, value)
