@@ -28,7 +28,6 @@ from .connect import (
     neighbours,
     triangles_over,
 )
-from .hollow import close_sides
 
 LINK_PX, LINK_LEAST = 5.0, 0.06
 """Two predicted hits on neighbouring rays are one surface where each lies within so many pixel widths, or within so
@@ -98,15 +97,14 @@ class _Links:
 def fit(xray: XRay, camera: Camera) -> XRay:
     """A predicted X-Ray with the noise between neighbouring rays taken out.
 
-    The sides of hollow objects are closed (`hollow.close_sides`), depths are fitted to the normals, specks go, holes of
-    a ray are filled, and colours at borders are those of the surface further inside. There may be two layers more.
+    Depths are fitted to the normals, specks go, holes of a ray are filled, and colours at borders are those of the
+    surface further inside. The result may have two layers more.
 
     Args:
       camera: at the X-Ray's number of rays.
     """
     if not xray.hit.any():
         return xray
-    xray = close_sides(xray, camera)
     hits = HitGrid(xray, camera)
     links = _Links.of(neighbours(hits, match))
     normal = _smooth(hits.normal, links)
