@@ -156,21 +156,25 @@ def take_away(page: Chromium) -> None:
     page.wait("!document.querySelector('#picture img')")
 
 
-def give(page: Chromium, path: Path) -> None:
-    """Upload a picture in the place of the one that is there."""
-    shown = f"document.querySelector('#picture img')?.src.endsWith('/{path.name}')"
+def choose(page: Chromium, path: Path, done) -> None:
+    """Give a file to the field of the picture until `done()`; again after a while, where the page has made its field
+    anew since."""
 
-    def there() -> bool:
-        # Again where the page has made its field anew since.
+    def chosen() -> bool:
         page.choose_file("#picture input[type=file]", path)
         end = time.monotonic() + 5
-        while not page.value(f"Boolean({shown})"):
+        while not done():
             if time.monotonic() > end:
                 return False
             time.sleep(0.05)
         return True
 
-    until(there)
+    until(chosen)
+
+
+def give(page: Chromium, path: Path) -> None:
+    """Upload a picture in the place of the one that is there."""
+    choose(page, path, lambda: page.value(f"document.querySelector('#picture img')?.src.endsWith('/{path.name}')"))
 
 
 def set_number(page: Chromium, field: str, value: int) -> None:
@@ -280,6 +284,11 @@ def test_the_page_fits_a_phone_and_a_desk(browser, tmp_path, width):
           return box.width && box.right > innerWidth + 1 && !part.closest('.strip');
         }).map(part => part.outerHTML.slice(0, 120))"""
         assert browser.value(wide) == []
+        cut = """Array.from(document.querySelectorAll('input[type=number]')).filter(field => {
+          const [box, frame] = [field, field.parentElement].map(part => part.getBoundingClientRect());
+          return box.height && (box.bottom > frame.bottom + 1 || box.top < frame.top - 1);
+        }).map(field => field.outerHTML.slice(0, 120))"""
+        assert browser.value(cut) == []
         height = browser.value("document.documentElement.scrollHeight")
         shot = browser.screenshot({"x": 0, "y": 0, "width": width, "height": height}, beyond=True)
         folder = Path(os.environ.get("XRAY_DEMO_SHOTS", tmp_path))
@@ -294,6 +303,11 @@ def test_an_example_is_chosen_by_a_click(browser):
     browser.click("#examples img")
     browser.wait("document.querySelector('#picture img')")
     assert "/bottle.png" in browser.value("document.querySelector('#picture img').src")
+
+
+def names_below(folder: Path) -> set[str]:
+    """Names of all files; folders may go away meanwhile."""
+    return {name for _, _, files in os.walk(folder) for name in files}
 
 
 def blank(path: Path) -> None:
@@ -349,14 +363,9 @@ def test_a_file_that_is_no_usable_picture_is_not_taken(browser, server, tmp_path
     path = tmp_path / f"{make.__name__}.png"
     make(path)
     take_away(browser)
-
-    def refused() -> bool:
-        browser.choose_file("#picture input[type=file]", path)
-        return said in browser.text()
-
-    until(refused)
+    choose(browser, path, lambda: said in browser.text())
     assert not browser.value("Boolean(document.querySelector('#picture img'))")
-    assert not list(server.folder().rglob(path.name))
+    until(lambda: path.name not in names_below(server.folder()))
     browser.value("document.querySelectorAll('.toast-close').forEach(button => button.click())")
 
 
@@ -380,12 +389,7 @@ def test_no_picture_and_a_file_beyond_the_limit_are_told_too(browser, tmp_path):
     until(told)
     noise = np.random.default_rng(0).integers(0, 255, (1000, 1000, 3), np.uint8)
     Image.fromarray(noise).save(tmp_path / "noise.png")
-
-    def refused() -> bool:
-        browser.choose_file("#picture input[type=file]", tmp_path / "noise.png")
-        return "exceed the maximum allowed size of 2" in browser.text()
-
-    until(refused)
+    choose(browser, tmp_path / "noise.png", lambda: "exceed the maximum allowed size of 2" in browser.text())
     assert not browser.value("Boolean(document.querySelector('#picture img'))")
 
 

@@ -124,10 +124,10 @@ class Chromium:
         return self.value("document.body.innerText")
 
     def choose_file(self, selector: str, path: Path) -> None:
-        """Give a file to a file field."""
-        root = self.send("DOM.getDocument")["root"]["nodeId"]
-        node = self.send("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
-        self.send("DOM.setFileInputFiles", files=[str(path)], nodeId=node)
+        """Give a file to a file field, where the page has it at this moment."""
+        field = self.send("Runtime.evaluate", expression=f"document.querySelector({selector!r})")["result"]
+        if "objectId" in field:  # unlike the number of a node, it stays whatever the page makes of its parts meanwhile
+            self.send("DOM.setFileInputFiles", files=[str(path)], objectId=field["objectId"])
 
     def drag(self, x: float, y: float, across: float) -> None:
         """Press at a place of the window, move to the right, let go."""

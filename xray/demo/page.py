@@ -52,6 +52,7 @@ footer { display: none !important; }
   label:has(> input[type=radio]) { min-height: 44px !important; }
   .label-wrap { align-items: center !important; }
   input[type=number] { min-height: 40px !important; }
+  .tab-like-container { height: 42px !important; }
 }
 """
 
