@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import shutil
 
@@ -46,6 +47,27 @@ def test_a_picture_becomes_everything(runs, tmp_path, capsys):
     assert Image.open(out / "photo_turntable.gif").n_frames == 36
     captured = capsys.readouterr()
     assert "1 of 1" in captured.out
+
+
+@pytest.mark.parametrize("samples", [1, 2])
+def test_results_that_a_full_disk_cut_short_are_made_again_by_the_same_command(
+    runs, tmp_path, capfd, monkeypatch, samples
+):
+    """Without the X-Ray nothing is written: a later run would take the rest for files of the user's own."""
+    photo, out = tmp_path / "photo.jpg", tmp_path / "out"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)).save(photo)
+    command = ["--image", str(photo), "--model", str(runs / "A"), "--output", str(out), "--steps", "1"]
+    command += ["--samples", str(samples)]
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("xray.inference.image_to_mesh.save_xray", full)
+        assert infer.main(command) == FAILURES
+    assert "results cannot be written there (No space left on device)" in capfd.readouterr().out
+    assert list(out.iterdir()) == []
+    assert infer.main(command) == OK
 
 
 def test_the_object_is_cut_out_by_transparency_background_or_mask(tmp_path):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -251,14 +252,17 @@ class ShapeGenerator:
         with ThreadPoolExecutor(1) as beside:  # meshes are made on one core: what is done already is written meanwhile
             for shapes in self.make_samples(picture.path, mask, settings, samples):
                 if shapes[0].cloud is not None and not writing:
-                    # The X-Ray first: it marks the others as results, which a later run may replace.
-                    writing += [
-                        beside.submit(_save_points, *shape, output) for shape in zip(shapes, names, strict=True)
-                    ]
-                    writing.append(beside.submit(self._save_layers, shapes, picture.name, output))
+                    # The X-Rays first, and nothing without them: they mark the others as results, which a later run
+                    # may replace.
+                    writing.append(beside.submit(_save_all_points, shapes, names, output))
+                    writing.append(beside.submit(_after, writing[0], self._save_layers, shapes, picture.name, output))
             if shapes[0].warning:
                 log.warning("%s: %s", picture.path, shapes[0].warning)
-            writing += [beside.submit(_save_meshes, *shape, output) for shape in zip(shapes, names, strict=True)]
+            writing += [
+                beside.submit(_after, writing[0], _save_meshes, *shape, output)
+                for shape in zip(shapes, names, strict=True)
+            ]
+            writing[0].result()
             for made, name in zip(shapes, names, strict=True):
                 with made.timed("turntable"):
                     turned = made.surface if len(made.surface.faces) else made.cloud
@@ -298,6 +302,17 @@ def save(made: GeneratedShape, stem: str, output: Path) -> list[Path]:
     """Write STEM_xray.npz, _points.ply and, where there are faces, .glb; returns their paths."""
     with made.timed("files"):
         return _save_points(made, stem, output) + _save_meshes(made, stem, output, ("glb",))
+
+
+def _save_all_points(shapes: Sequence[GeneratedShape], names: Sequence[str], output: Path) -> None:
+    for made, name in zip(shapes, names, strict=True):
+        _save_points(made, name, output)
+
+
+def _after(first: Future, job: Callable[..., Any], *arguments) -> None:
+    """Do a job where another has come to a good end."""
+    first.result()
+    job(*arguments)
 
 
 def _save_points(made: GeneratedShape, stem: str, output: Path) -> list[Path]:
