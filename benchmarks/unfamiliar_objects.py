@@ -20,7 +20,7 @@ from xray.common.cli import entry
 from xray.common.files import ROOT
 from xray.data.dataset import XRayDataset, is_test
 from xray.models.build import make_codec
-from xray.recipes.run import command
+from xray.recipes.pretrained import make_views
 from xray.recipes.scores import HeldOutScorer, load_pipelines, mean, predict
 
 sys.path.insert(0, str(ROOT / "example"))
@@ -35,29 +35,21 @@ COLUMNS = {
 }
 """Title and metric of `recipes.scores`."""
 
-HELD_OUT, SEED = 0.1, 0
-"""Share of the objects that is held out, and the seed of the objects, as in training."""
+SEED = 0
+"""Of the objects, as in training."""
 
 
 def mugs(folder: Path) -> None:
     """The first held-out mug, and the same turned half around the axis to its right."""
-    from shapes import FAMILIES, make_object, name_of, to_scene
+    from shapes import EVAL_FRACTION, FAMILIES, make_object, name_of, to_scene
 
     numbers = range([family.__name__ for family in FAMILIES].index("mug"), 10_000, len(FAMILIES))
-    number = next(number for number in numbers if is_test(name_of(number), HELD_OUT))
+    number = next(number for number in numbers if is_test(name_of(number), EVAL_FRACTION))
     name, parts = make_object(SEED, number)
     scene = to_scene(parts)
     scene.export(folder / f"{name}.glb")
     scene.apply_transform(np.diag((1.0, -1.0, -1.0, 1.0)))
     scene.export(folder / f"{name}_upside_down.glb")
-
-
-def data_set(meshes: Path, up: str, views: int, root: Path) -> None:
-    """Pictures and X-Rays at the rays of the second stage."""
-    look = ("--num_views", views, "--image_size", 256, "--framing", "object")
-    stored = ("--resolution", 256, "--num_layers", 8, "--near", 0.5, "--far", 2.8, "--workers", 0)
-    make = ROOT / "preprocess/make_dataset.py"
-    command(root.with_suffix(".log"), make, "--mesh_root", meshes, "--root", root, "--up", up, *look, *stored)
 
 
 class EveryView(HeldOutScorer):
@@ -105,7 +97,8 @@ def main(arguments: list[str] | None = None) -> int:
         sources = {own: "auto"} | ({options.mesh_root: options.up} if options.mesh_root else {})
         for number, (meshes, up) in enumerate(sources.items()):
             root = Path(folder) / f"data_{number}"
-            data_set(meshes, up, options.views, root)
+            log = root.with_suffix(".log")
+            make_views(log, meshes, root, options.views, 256, 256, "--up", up, "--workers", 0)
             rows |= scores(meshes, root, pipelines, options.seeds)
     sys.stdout.write(f"{options.views} views, {options.seeds} seeds\n\n| object | {' | '.join(COLUMNS)} |\n")
     sys.stdout.write(f"|{'---|' * (1 + len(COLUMNS))}\n")

@@ -54,9 +54,9 @@ def _join_manifests(manifest: Path, paths: list[Path]) -> int:
     rows = merge_manifests(iterate_manifest(path) for path in paths)
     if manifest.is_file() and manifest not in paths:
         joined = {row.object for row in rows}
-        others = (row for row in iterate_manifest(manifest) if row.object not in joined)
-        kept = [row for row in others if row.view and (manifest.parent / "xrays" / row.object).is_dir()]
-        rows = merge_manifests((kept, rows))
+        others = [row for row in iterate_manifest(manifest) if row.view and row.object not in joined]
+        there = {uid for uid in {row.object for row in others} if (manifest.parent / "xrays" / uid).is_dir()}
+        rows = merge_manifests(([row for row in others if row.object in there], rows))
     failed = sum(row.status == "failed" for row in rows)
     write_manifest(manifest, rows)
     log.info("%s: %d rows of %d manifests, %d of them failed", manifest, len(rows), len(paths), failed)

@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -74,6 +74,12 @@ def files_below(folder: Path, unreadable: list[str]) -> Iterator[Path]:
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(place) / name for name in sorted(files) if not name.startswith("."))
+
+
+def some_of(paths: Sequence[Path], folder: Path, shown: int) -> str:
+    """The first few of some paths below a folder, and how many more there are."""
+    named = ", ".join(str(path.relative_to(folder)) for path in paths[:shown])
+    return named if len(paths) <= shown else f"{named} and {len(paths) - shown} more"
 
 
 def printable(name: str) -> str:

@@ -83,10 +83,10 @@ class DemoJob:
         self.stage += 1
 
     def is_new_mesh(self, session: str, path: str | None) -> bool:
-        """Whether a page does not show this mesh yet; from now on it does. Of two calls at once, one is told so."""
-        missing = object()
+        """Whether a page, which begins with none, does not show this mesh yet; from now on it does. Of two calls at
+        once, one is told so."""
         with self.lock:
-            before = self.meshes.get(session, missing)
+            before = self.meshes.get(session)
             self.meshes[session] = path
         return before != path
 

@@ -15,7 +15,7 @@ from scipy.spatial import cKDTree
 
 from ..common.axes import UP, UP_OF_SUFFIX, WORLD_FROM_UP
 from ..common.errors import InputError
-from ..common.files import files_below
+from ..common.files import files_below, some_of
 from ..common.jobs import Failure, run_jobs
 from ..core.camera import orbit_camera
 from ..core.points import PointCloud
@@ -129,9 +129,8 @@ def find_shapes(folder: str | Path, truths: bool, form: str = "points") -> Shape
 def _unread(folder: Path, files: list[Path], unlisted: list[str]) -> list[str]:
     """Lines about what may hold shapes below a folder and is passed over."""
     unread = [path for path in files if path.suffix.lower() in UNREAD and not path.name.endswith(XRAY)]
-    named = ", ".join(str(path.relative_to(folder)) for path in unread[:3])
-    more = f" and {len(unread) - 3} more" if len(unread) > 3 else ""
-    lines = [f"{folder}: left out {named}{more}, not read as shapes ({', '.join(SUFFIXES)})"] if unread else []
+    named = some_of(unread, folder, 3)
+    lines = [f"{folder}: left out {named}, not read as shapes ({', '.join(SUFFIXES)})"] if unread else []
     return lines + [f"{folder}: left out {place}, cannot be listed" for place in unlisted]
 
 

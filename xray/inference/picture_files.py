@@ -10,7 +10,7 @@ from pathlib import Path
 from unicodedata import normalize
 
 from ..common.errors import InputError
-from ..common.files import check_writable, files_below
+from ..common.files import check_writable, files_below, some_of
 from ..common.images import SUFFIXES
 
 LAYERS = "_layers.png"
@@ -97,15 +97,10 @@ def _in_folder(folder: Path) -> tuple[list[PictureFile], list[str]]:
         else:
             pictures.append(PictureFile(path, str(path.relative_to(folder).with_suffix(""))))
     others = [path for path in others if not _is_result(path)]
-    lines = [f"{folder}: left out {_some(earlier, folder)}, results of an earlier run"] if earlier else []
-    lines += [f"{folder}: left out {_some(others, folder)}, not read as pictures"] if others else []
+    lines = [f"{folder}: left out {some_of(earlier, folder, NAMED)}, results of an earlier run"] if earlier else []
+    lines += [f"{folder}: left out {some_of(others, folder, NAMED)}, not read as pictures"] if others else []
     lines += [f"{folder}: left out {place}, cannot be listed" for place in unreadable]
     return pictures, lines
-
-
-def _some(paths: list[Path], folder: Path) -> str:
-    named = ", ".join(str(path.relative_to(folder)) for path in paths[:NAMED])
-    return named if len(paths) <= NAMED else f"{named} and {len(paths) - NAMED} more"
 
 
 def _is_result(path: Path) -> bool:

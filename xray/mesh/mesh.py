@@ -87,10 +87,8 @@ class Mesh:
         Those of vertices that no proper face has do no harm: programs write NaN where a face has no area.
         """
         pictured = np.array([material.texture is not None for material in self.materials])
-        shown = self.uv
-        if not largest(shown) <= LARGEST_UV:
-            shown = shown[self.faces[pictured[self.material]]]
-        if pictured.any() and not largest(shown) <= LARGEST_UV:
+        are_wrong = pictured.any() and not largest(self.uv) <= LARGEST_UV
+        if are_wrong and not largest(self.uv[self.faces[pictured[self.material]]]) <= LARGEST_UV:
             raise InputError(f"{name}: texture coordinates that are not numbers up to {LARGEST_UV:g}")
         values = [material.factor for material in self.materials]
         values += [getattr(self, field) for field in ("vertex_colors", "face_colors") if self._has[field]]

@@ -99,14 +99,17 @@ class Work:
 def make_data(work: Work, name: str, split: str, first: int, number: int, views: int, pixels: int, rays: int) -> None:
     """`<folder>/<name>`: images and xrays of generated objects with cameras that frame them; meshes beside."""
     root = work.folder / name
-    meshes, workers = root / "meshes", ("--workers", work.workers)
     which = ("--first", first, "--num", number, "--split", split)
-    command(work.log, ROOT / "example/shapes.py", "--output", meshes, *which)
+    command(work.log, ROOT / "example/shapes.py", "--output", root / "meshes", *which)
+    make_views(work.log, root / "meshes", root, views, pixels, rays, "--workers", work.workers)
+
+
+def make_views(log_path: Path, meshes: Path, root: Path, views: int, pixels: int, rays: int, *flags: object) -> None:
+    """Images and xrays below `root` as the model is trained on and scored with; flags: more, of make_dataset.py."""
     look = ("--num_views", views, "--image_size", pixels, "--framing", "object")
     stored = ("--resolution", rays, "--num_layers", 8, "--near", 0.5, "--far", 2.8)
-    command(
-        work.log, ROOT / "preprocess/make_dataset.py", "--mesh_root", meshes, "--root", root, *look, *stored, *workers
-    )
+    make = ROOT / "preprocess/make_dataset.py"
+    command(log_path, make, "--mesh_root", meshes, "--root", root, *look, *stored, *flags)
 
 
 def plan(work: Work, stage: str, seconds: float, *overrides: str) -> int:
