@@ -115,6 +115,7 @@ class Model:
       colour of the pixel on the same ray, the hits of layers 1 and 2 (see `patch_unet.prior`).
     silhouette_distance, place: further input channels of the U-Net: with `pixels`, the distance from the silhouette's
       outline; layer, column and row.
+    color_lookup: channels of queries by which hidden layers find their colours in the picture (`ColorLookup`); 0: none.
     vae: hub name or folder of another image VAE; empty for the one inside `pretrained`.
     init: `random`, or `pretrained` to start from the U-Net inside `pretrained`.
     attention: which levels of a U-Net attend, over space, layers and to the image, outermost level first; empty for
@@ -144,6 +145,7 @@ class Model:
     hit_prior: bool = False
     silhouette_distance: bool = False
     place: bool = False
+    color_lookup: int = amount(0)
 
 
 @dataclass
@@ -486,15 +488,13 @@ def _picture_rules(config: Config) -> Iterator[Rule]:
     pixels = model.image == "pixels"
     yield pixels or model.kind != "pixel_shuffle", "model.image", "pixels for the pixel_shuffle kind"
     yield not pixels or model.kind != "decoder", "model.image", "vae for the decoder kind"
-    for name in ("color_prior", "hit_prior"):
+    for name in ("color_prior", "hit_prior", "color_lookup"):
         fits = not getattr(model, name) or (pixels and model.prediction == "x")
-        yield fits, f"model.{name}", "false, or model.image pixels and model.prediction x"
+        off = "0" if name == "color_lookup" else "false"
+        yield fits, f"model.{name}", f"{off}, or model.image pixels and model.prediction x"
     yield pixels or not model.silhouette_distance, "model.silhouette_distance", "false without model.image pixels"
     yield pixels or bool(model.pretrained.strip()), "model.pretrained", "a name or folder, where encoders are used"
     fits = not pixels or config.data.image_size % config.codec.resolution == 0
     yield fits, "data.image_size", f"a multiple of codec.resolution {config.codec.resolution} with model.image pixels"
-    yield (
-        not pixels or not config.train.cache_dir,
-        "train.cache_dir",
-        "nothing with model.image pixels: no encoder runs",
-    )
+    fits = not pixels or not config.train.cache_dir
+    yield fits, "train.cache_dir", "nothing with model.image pixels: no encoder runs"

@@ -95,6 +95,8 @@ def make_model(config: Config) -> Denoiser | Upsampler | PixelShuffleUpsampler:
             picture_width=model.picture_width,
             silhouette_distance=model.silhouette_distance,
             place=model.place,
+            color_lookup=model.color_lookup,
+            background=config.data.background,
         )
         return make_denoiser(config, unet)
 

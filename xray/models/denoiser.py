@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .patch_unet import PatchUNet, prior
+from .patch_unet import PatchUNet, enlarge, prior
 
 SIGMA_DATA = 1.0
 
@@ -80,6 +80,7 @@ class Denoiser(nn.Module):
       unet: a diffusers U-Net, or a `PatchUNet`.
       prediction: of `PREDICTIONS`; with "x" the network's output, plus the prior, is the estimate itself.
       color_prior, hit_prior, background: see `patch_unet.prior`; for networks that read the picture and predict x.
+        Hidden layers whose colours the network looks up have no colour prior.
     """
 
     def __init__(
@@ -110,7 +111,8 @@ class Denoiser(nn.Module):
             return _broadcast(scale.c_skip) * x + _broadcast(scale.c_out) * prediction
         if self.color_prior or self.hit_prior:
             known = condition.picture, x.shape[1], x.shape[-1], self.background
-            prediction = prediction + prior(*known, self.color_prior, self.hit_prior)
+            looked_up = isinstance(self.unet, PatchUNet) and self.unet.lookup is not None
+            prediction = prediction + prior(*known, self.color_prior, self.hit_prior, 1 if looked_up else None)
         return prediction
 
     def _network(self, x: torch.Tensor, c_noise: torch.Tensor, condition: Condition) -> torch.Tensor:
@@ -132,11 +134,6 @@ class Denoiser(nn.Module):
             added_time_ids=condition.added_time_ids,
             return_dict=False,
         )[0]
-
-
-def enlarge(low: torch.Tensor, factor: int) -> torch.Tensor:
-    """(B, L, C, h, w) -> (B, L, C, factor h, factor w), nearest: the inverse of taking every k-th ray."""
-    return low.repeat_interleave(factor, dim=-2).repeat_interleave(factor, dim=-1)
 
 
 def _broadcast(values: torch.Tensor) -> torch.Tensor:

@@ -26,6 +26,12 @@ PLACE_CHANNELS = 3
 DISTANCE_SCALE = 4.0
 """A silhouette as wide as half of the picture has a distance of 1 in its middle."""
 
+FIRST_WIDTH = 2.0
+"""Standard deviation, in patches, of the colours' distances before anything is learned."""
+
+LEAST_ALPHA = 1e-4
+"""A patch of which less is covered has this cover, so that a picture of nothing has a colour too."""
+
 
 class PatchUNet(ModelMixin, ConfigMixin):
     """A `UNetSpatioTemporalConditionModel` that reads and writes patches of rays as channels.
@@ -40,6 +46,8 @@ class PatchUNet(ModelMixin, ConfigMixin):
       picture_width: channels that two learned convolutions make of the pixels.
       silhouette_distance: the picture has a fifth channel, `silhouette_distance`.
       place: layer, column and row are input channels.
+      color_lookup: channels of the queries by which hidden layers find their colours, see `ColorLookup`; 0 for none.
+      background: grey in [0, 1] that the picture lies on, for the lookup.
     """
 
     @register_to_config
@@ -59,6 +67,8 @@ class PatchUNet(ModelMixin, ConfigMixin):
         picture_width: int = 64,
         silhouette_distance: bool = False,
         place: bool = False,
+        color_lookup: int = 0,
+        background: float = 1.0,
     ):
         super().__init__()
         rays = MODEL_CHANNELS * patch**2
@@ -75,7 +85,8 @@ class PatchUNet(ModelMixin, ConfigMixin):
             attention=tuple(attention),
         )
         inputs = rays * (2 if low_res else 1) + known + (PLACE_CHANNELS if place else 0)
-        self.unet = make_unet(shape, inputs, rays)
+        lookup = ColorLookup(layers, color_lookup, picture_patch, background) if color_lookup else None
+        self.unet = make_unet(shape, inputs, rays + (lookup.outputs if lookup else 0))
         if picture_patch:
             channels = (PICTURE_CHANNELS + silhouette_distance) * picture_patch**2
             self.read_picture = nn.Sequential(
@@ -84,6 +95,7 @@ class PatchUNet(ModelMixin, ConfigMixin):
                 nn.Conv2d(picture_width, picture_width, 3, padding=1),
             )
             self.summarise = nn.Linear(picture_width, cross_attention_dim)
+        self.lookup = lookup
 
     def forward(
         self,
@@ -122,7 +134,80 @@ class PatchUNet(ModelMixin, ConfigMixin):
             added_time_ids=added_time_ids,
             return_dict=False,
         )[0]
-        return rearrange(x, "b l (c p q) h w -> b l c (h p) (w q)", p=config.patch, q=config.patch)
+        outputs = MODEL_CHANNELS * config.patch**2
+        rays = rearrange(x[:, :, :outputs], "b l (c p q) h w -> b l c (h p) (w q)", p=config.patch, q=config.patch)
+        if self.lookup is None:
+            return rays
+        found = enlarge(self.lookup(x[:, :, outputs:], picture), config.patch)
+        return rays.float() + F.pad(found, (0, 0, 0, 0, 4, 1, 1, 0))  # colours are channels 4 to 6 of 8
+
+
+class ColorLookup(nn.Module):
+    """Colours of hidden surfaces: attention of their patches to those of the first layer, whose values are the picture.
+
+    What is behind mostly has a colour that shows somewhere: the inside of a cup that of its outside, a table's far leg
+    that of the near one. The pixel on the same ray is a poor guess of it: where the front has a pattern, a network
+    would have to take the pattern away again, ray by ray.
+
+    A weight is the softmax of query times key, less the squared distance over twice a learned width's square, plus the
+    log of how much of the patch the object covers. With small queries it is a Gaussian blur of the picture within the
+    silhouette.
+
+    Args:
+      layers: of the X-Ray.
+      channels: of queries and keys; the network gives both for each patch, queries first.
+      patch: pixels of the picture on each side of a patch; background: grey in [0, 1].
+    """
+
+    def __init__(self, layers: int, channels: int, patch: int, background: float):
+        super().__init__()
+        self.channels, self.patch, self.background = channels, patch, background
+        self.log_width = nn.Parameter(torch.full((layers - 1,), FIRST_WIDTH).log())
+
+    @property
+    def outputs(self) -> int:
+        """Channels that the network must give for each patch."""
+        return 2 * self.channels
+
+    def forward(self, asked: torch.Tensor, picture: torch.Tensor) -> torch.Tensor:
+        """(B, L - 1, 3, h, w) colours in [-1, 1] of the patches of all layers but the first.
+
+        Args:
+          asked: (B, L, 2 channels, h, w) queries and keys; picture: (B, 4 or more, S, S) as `picture_channels`.
+        """
+        height, width = asked.shape[-2:]
+        with torch.autocast(asked.device.type, enabled=False):  # sums of weights and colours, of which 8 bits show
+            query = asked[:, 1:, : self.channels].float().flatten(3)
+            key = asked[:, 0, self.channels :].float().flatten(2)
+            score = torch.einsum("blcq,bck->blqk", query, key) / self.channels**0.5
+            color, cover = patch_colors(picture.float(), self.patch, self.background)
+            apart = (
+                squared_distances(height, width, asked.device) / (2 * self.log_width.float().exp() ** 2)[:, None, None]
+            )
+            score = score - apart + cover.flatten(1).clamp(min=LEAST_ALPHA).log()[:, None, None]
+            found = torch.einsum("blqk,bck->blcq", score.softmax(-1), color.flatten(2))
+        return found.unflatten(-1, (height, width))
+
+
+def patch_colors(picture: torch.Tensor, patch: int, background: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean colour of the object in each patch of the picture, free of the background, and how much of it is covered.
+
+    Args:
+      picture: (B, 4 or more, S, S) in [-1, 1]: colour over `background`, and alpha.
+    Returns:
+      (B, 3, S / patch, S / patch) in [-1, 1], and (B, S / patch, S / patch) in [0, 1].
+    """
+    alpha = (picture[:, 3:4] + 1) / 2
+    colored = picture[:, :3] - (1 - alpha) * (2 * background - 1)  # times alpha
+    colored, cover = (F.avg_pool2d(x, patch) for x in (colored, alpha))
+    return (colored / cover.clamp(min=LEAST_ALPHA)).clamp(-1, 1), cover[:, 0]
+
+
+def squared_distances(height: int, width: int, device: torch.device) -> torch.Tensor:
+    """(h w, h w) between the patches of a grid, row by row, in patches."""
+    row, column = torch.meshgrid(torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij")
+    place = torch.stack([row.flatten(), column.flatten()], dim=1).float()
+    return ((place[:, None] - place[None]) ** 2).sum(-1)
 
 
 def places(layers: int, height: int, width: int, like: torch.Tensor) -> torch.Tensor:
@@ -132,6 +217,11 @@ def places(layers: int, height: int, width: int, like: torch.Tensor) -> torch.Te
     )
     shape = (layers, height, width)
     return torch.stack([layer[:, None, None].expand(shape), column.expand(shape), row[:, None].expand(shape)], dim=1)
+
+
+def enlarge(low: torch.Tensor, factor: int) -> torch.Tensor:
+    """(..., h, w) -> (..., factor h, factor w), nearest: the inverse of taking every k-th ray."""
+    return low.repeat_interleave(factor, dim=-2).repeat_interleave(factor, dim=-1)
 
 
 def silhouette_distance(alpha: torch.Tensor) -> torch.Tensor:
@@ -162,7 +252,15 @@ def at_rays(images: torch.Tensor, rays: int) -> torch.Tensor:
     return images[..., ::step, ::step]
 
 
-def prior(images: torch.Tensor, layers: int, rays: int, background: float, color: bool, hit: bool) -> torch.Tensor:
+def prior(
+    images: torch.Tensor,
+    layers: int,
+    rays: int,
+    background: float,
+    color: bool,
+    hit: bool,
+    colored_layers: int | None = None,
+) -> torch.Tensor:
     """What the picture shows of the X-Ray without any learning, to be added to a network's output.
 
     Args:
@@ -172,6 +270,7 @@ def prior(images: torch.Tensor, layers: int, rays: int, background: float, color
         is at least half opaque, and that of a miss (-1) elsewhere; False for 0.
       hit: layers 1 and 2 are hit where the picture is at least half opaque (a closed object is entered and left);
         False for 0.
+      colored_layers: so many layers have the colour, the others 0; None for all.
     Returns:
       (B, layers, 8, rays, rays) model space.
     """
@@ -182,7 +281,7 @@ def prior(images: torch.Tensor, layers: int, rays: int, background: float, color
     if color:
         under = 2 * background - 1
         plain = (pixels[:, :3] - (1 - alpha) * under) / alpha.clamp(min=0.5)
-        base[:, :, 4:7] = torch.where(inside, plain.clamp(-1, 1), -1.0)[:, None]
+        base[:, :colored_layers, 4:7] = torch.where(inside, plain.clamp(-1, 1), -1.0)[:, None]
     if hit:
         base[:, :2, 7] = torch.where(inside, 1.0, -1.0)
     return base

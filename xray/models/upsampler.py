@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from ..core.codec import MODEL_CHANNELS
 from .conditioner import LATENT_CHANNELS
-from .denoiser import Condition, enlarge
+from .denoiser import Condition
+from .patch_unet import enlarge
 
 LAYERS_PER_BLOCK = 2
 """Residual blocks of the published decoder (42.4 M parameters at 128/256/512 channels)."""
