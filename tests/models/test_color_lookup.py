@@ -51,62 +51,89 @@ def test_the_colour_of_a_patch_is_the_mean_of_what_covers_it_without_the_backgro
                     assert (color[index, channel, row, column] + 1) / 2 == pytest.approx(own.item(), abs=1e-5)
 
 
-def test_found_colours_are_the_weighted_mean_of_the_patches_colours():
+CLOSED, OPEN = -99.0, 99.0
+"""Gates before their sigmoid."""
+
+
+def test_found_colours_are_the_weighted_mean_of_the_patches_colours_and_gates_let_the_pixel_through():
     torch.manual_seed(0)
     lookup, picture = ColorLookup(3, 5, 4, BACKGROUND), made_picture()
     with torch.no_grad():
         lookup.log_width.copy_(torch.tensor([0.2, 1.0]))
     asked = torch.randn(2, 3, lookup.outputs, 4, 4)
-    found = lookup(asked, picture)
-    assert found.shape == (2, 2, 3, 4, 4)
+    colors = lookup(asked, picture, 8)
+    assert colors.shape == (2, 2, 3, 8, 8)
     color, cover = patch_colors(picture, 4, BACKGROUND)
     places = [(row, column) for row in range(4) for column in range(4)]
-    for index, layer, row, column in [(0, 0, 1, 2), (1, 1, 3, 0), (1, 0, 0, 0)]:
+    for index, layer, row, column in [(0, 0, 1, 2), (1, 1, 3, 0), (1, 0, 0, 0), (0, 1, 2, 1)]:
         query, weights = asked[index, layer + 1, :5, row, column], []
         for y, x in places:
-            score = float(query @ asked[index, 0, 5:, y, x]) / math.sqrt(5)
+            score = float(query @ asked[index, 0, 5:10, y, x]) / math.sqrt(5)
             score -= ((row - y) ** 2 + (column - x) ** 2) / (2 * math.exp(lookup.log_width[layer].item()) ** 2)
             weights.append(math.exp(score) * max(float(cover[index, y, x]), 1e-4))
+        gate = 1 / (1 + math.exp(-float(asked[index, layer + 1, 10, row, column])))
         for channel in range(3):
             values = [float(color[index, channel, y, x]) for y, x in places]
             mean = sum(w * v for w, v in zip(weights, values, strict=True)) / sum(weights)
-            assert found[index, layer, channel, row, column].item() == pytest.approx(mean, abs=1e-5)
+            for y, x in [(2 * row, 2 * column), (2 * row + 1, 2 * column)]:
+                value, alpha = ((picture[index, [channel, 3], 2 * y, 2 * x] + 1) / 2).tolist()
+                expected = mean
+                if alpha >= 0.5:
+                    pixel = 2 * min(max((value - (1 - alpha) * BACKGROUND) / alpha, 0), 1) - 1
+                    expected = gate * pixel + (1 - gate) * mean
+                assert colors[index, layer, channel, y, x].item() == pytest.approx(expected, abs=1e-5)
+
+
+def halves() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(1, 4, 8, 8) a square whose left half is red and whose right half is blue, and the two colours."""
+    picture = torch.full((1, 4, 8, 8), -1.0)
+    picture[:, :3] = 2 * BACKGROUND - 1
+    left, right = torch.tensor([1.0, -1, -1]), torch.tensor([-1.0, -1, 1])
+    for color, columns in ((left, slice(2, 4)), (right, slice(4, 6))):
+        picture[0, :3, 2:6, columns], picture[0, 3, 2:6, columns] = color[:, None, None], 1
+    return picture, left, right
 
 
 def test_unasked_it_is_a_blur_within_the_silhouette_and_asked_it_is_the_patch_that_was_asked_for():
-    lookup, picture = ColorLookup(2, 4, 2, BACKGROUND), torch.full((1, 4, 8, 8), -1.0)
-    picture[:, :3] = 2 * BACKGROUND - 1
-    left, right = torch.tensor([1.0, -1, -1]), torch.tensor([-1.0, -1, 1])
-    picture[0, :3, 2:6, 2:4], picture[0, :3, 2:6, 4:6], picture[0, 3, 2:6, 2:6] = (
-        left[:, None, None],
-        right[:, None, None],
-        1,
-    )
-    asked = torch.zeros(1, 2, 8, 4, 4)
-    found = lookup(asked, picture)[0, 0]
+    lookup, (picture, _, right) = ColorLookup(2, 4, 2, BACKGROUND), halves()
+    asked = torch.zeros(1, 2, 9, 4, 4)
+    asked[:, :, 8] = CLOSED
+    found = lookup(asked, picture, 4)[0, 0]
     nearer, farther = (math.exp(-(apart**2) / (2 * FIRST_WIDTH**2)) for apart in (0, 1))
-    assert found[0, 1, 1].item() == pytest.approx(
-        (nearer - farther) / (nearer + farther), abs=1e-3
-    )  # of left and right
+    expected = (nearer - farther) / (nearer + farther)  # of the two halves' columns
+    assert found[0, 1, 1].item() == pytest.approx(expected, abs=1e-3)
     assert torch.allclose(found[1], torch.tensor(-1.0), atol=1e-3)  # and no background, which has green
-    asked[0, 0, 4:, 1:3, 2] = 10  # keys of the right half
+    asked[0, 0, 4:8, 1:3, 2] = 10  # keys of the right half
     asked[0, 1, :4] = 10
-    assert torch.allclose(lookup(asked, picture)[0, 0], right[:, None, None], atol=1e-3)
+    assert torch.allclose(lookup(asked, picture, 4)[0, 0], right[:, None, None], atol=1e-3)
+
+
+def test_an_open_gate_gives_the_pixel_on_the_ray_within_the_silhouette_alone():
+    lookup, (picture, left, right) = ColorLookup(2, 4, 2, BACKGROUND), halves()
+    asked = torch.zeros(1, 2, 9, 4, 4)
+    asked[:, :, 8] = CLOSED
+    closed = lookup(asked, picture, 8)[0, 0]
+    asked[:, :, 8] = OPEN
+    opened = lookup(asked, picture, 8)[0, 0]
+    assert torch.allclose(opened[:, 2:6, 2:4], left[:, None, None])
+    assert torch.allclose(opened[:, 2:6, 4:6], right[:, None, None])
+    opened[:, 2:6, 2:6] = closed[:, 2:6, 2:6]
+    assert torch.equal(opened, closed)
 
 
 def test_a_picture_of_nothing_has_finite_colours_and_gradients():
     lookup = ColorLookup(2, 4, 2, BACKGROUND)
-    asked = torch.randn(1, 2, 8, 4, 4, requires_grad=True)
+    asked = torch.randn(1, 2, 9, 4, 4, requires_grad=True)
     picture = torch.full((1, 4, 8, 8), -1.0)
     picture[:, :3] = 2 * BACKGROUND - 1
-    found = lookup(asked, picture)
+    found = lookup(asked, picture, 8)
     found.sum().backward()
     assert found.abs().max() <= 1  # nor is any NaN
     assert asked.grad.isfinite().all()
     assert lookup.log_width.grad.isfinite().all()
 
 
-def test_the_network_adds_the_found_colours_to_hidden_layers_and_no_pixel_of_their_rays(tmp_path):
+def test_the_network_adds_these_colours_to_hidden_layers_whose_prior_then_has_none(tmp_path):
     torch.manual_seed(0)
     network = PatchUNet(**SIZE, color_lookup=8, background=BACKGROUND).eval()
     picture, x, sigma = picture_channels(made_picture(), False), torch.randn(2, 3, 8, 8, 8), torch.tensor([9.0, 99.0])

@@ -138,7 +138,7 @@ class PatchUNet(ModelMixin, ConfigMixin):
         rays = rearrange(x[:, :, :outputs], "b l (c p q) h w -> b l c (h p) (w q)", p=config.patch, q=config.patch)
         if self.lookup is None:
             return rays
-        found = enlarge(self.lookup(x[:, :, outputs:], picture), config.patch)
+        found = self.lookup(x[:, :, outputs:], picture, rays.shape[-1])
         return rays.float() + F.pad(found, (0, 0, 0, 0, 4, 1, 1, 0))  # colours are channels 4 to 6 of 8
 
 
@@ -150,12 +150,12 @@ class ColorLookup(nn.Module):
     would have to take the pattern away again, ray by ray.
 
     A weight is the softmax of query times key, less the squared distance over twice a learned width's square, plus the
-    log of how much of the patch the object covers. With small queries it is a Gaussian blur of the picture within the
-    silhouette.
+    log of how much of the patch the object covers: with small queries a Gaussian blur of the picture within the
+    silhouette. A gate says how much of the pixel on the ray itself is taken instead, as for a stripe that goes round.
 
     Args:
       layers: of the X-Ray.
-      channels: of queries and keys; the network gives both for each patch, queries first.
+      channels: of queries and keys; the network gives both for each patch, queries first, and then the gate.
       patch: pixels of the picture on each side of a patch; background: grey in [0, 1].
     """
 
@@ -167,26 +167,42 @@ class ColorLookup(nn.Module):
     @property
     def outputs(self) -> int:
         """Channels that the network must give for each patch."""
-        return 2 * self.channels
+        return 2 * self.channels + 1
 
-    def forward(self, asked: torch.Tensor, picture: torch.Tensor) -> torch.Tensor:
-        """(B, L - 1, 3, h, w) colours in [-1, 1] of the patches of all layers but the first.
+    def forward(self, asked: torch.Tensor, picture: torch.Tensor, rays: int) -> torch.Tensor:
+        """(B, L - 1, 3, rays, rays) colours in [-1, 1] of all layers but the first.
 
         Args:
-          asked: (B, L, 2 channels, h, w) queries and keys; picture: (B, 4 or more, S, S) as `picture_channels`.
+          asked: (B, L, 2 channels + 1, h, w) queries, keys and the gate before its sigmoid, of each patch.
+          picture: (B, 4 or more, S, S) as `picture_channels`; rays: on each side of the X-Ray.
         """
-        height, width = asked.shape[-2:]
+        size = asked.shape[-2:]
         with torch.autocast(asked.device.type, enabled=False):  # sums of weights and colours, of which 8 bits show
-            query = asked[:, 1:, : self.channels].float().flatten(3)
-            key = asked[:, 0, self.channels :].float().flatten(2)
+            asked, picture = asked.float(), picture.float()
+            query, key = asked[:, 1:, : self.channels].flatten(3), asked[:, 0, self.channels : -1].flatten(2)
             score = torch.einsum("blcq,bck->blqk", query, key) / self.channels**0.5
-            color, cover = patch_colors(picture.float(), self.patch, self.background)
-            apart = (
-                squared_distances(height, width, asked.device) / (2 * self.log_width.float().exp() ** 2)[:, None, None]
-            )
-            score = score - apart + cover.flatten(1).clamp(min=LEAST_ALPHA).log()[:, None, None]
-            found = torch.einsum("blqk,bck->blcq", score.softmax(-1), color.flatten(2))
-        return found.unflatten(-1, (height, width))
+            color, cover = patch_colors(picture, self.patch, self.background)
+            width = self.log_width.float().exp()[:, None, None]
+            score = score - squared_distances(*size, asked.device) / (2 * width**2)
+            score = score + cover.flatten(1).clamp(min=LEAST_ALPHA).log()[:, None, None]
+            found = torch.einsum("blqk,bck->blcq", score.softmax(-1), color.flatten(2)).unflatten(-1, size)
+            pixel, inside = pixel_colors(picture, rays, self.background)
+            found, gate = (enlarge(x, rays // size[0]) for x in (found, asked[:, 1:, -1:].sigmoid()))
+            return found + gate * inside[:, None] * (pixel[:, None] - found)
+
+
+def pixel_colors(images: torch.Tensor, rays: int, background: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """The colour of the pixel on each ray, free of the background, and where the picture is at least half opaque.
+
+    Args:
+      images: (B, 4 or more, S, S) in [-1, 1]: colour over `background`, and alpha.
+    Returns:
+      (B, 3, rays, rays) in [-1, 1], and (B, 1, rays, rays) bool.
+    """
+    pixels = at_rays(images, rays)
+    alpha = (pixels[:, 3:4] + 1) / 2
+    plain = (pixels[:, :3] - (1 - alpha) * (2 * background - 1)) / alpha.clamp(min=0.5)
+    return plain.clamp(-1, 1), alpha >= 0.5
 
 
 def patch_colors(picture: torch.Tensor, patch: int, background: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -274,14 +290,10 @@ def prior(
     Returns:
       (B, layers, 8, rays, rays) model space.
     """
-    pixels = at_rays(images, rays)
-    alpha = (pixels[:, 3:4] + 1) / 2
-    inside = alpha >= 0.5
+    color_there, inside = pixel_colors(images, rays, background)
     base = torch.zeros(len(images), layers, MODEL_CHANNELS, rays, rays, device=images.device)
     if color:
-        under = 2 * background - 1
-        plain = (pixels[:, :3] - (1 - alpha) * under) / alpha.clamp(min=0.5)
-        base[:, :colored_layers, 4:7] = torch.where(inside, plain.clamp(-1, 1), -1.0)[:, None]
+        base[:, :colored_layers, 4:7] = torch.where(inside, color_there, -1.0)[:, None]
     if hit:
         base[:, :2, 7] = torch.where(inside, 1.0, -1.0)
     return base

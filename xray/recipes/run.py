@@ -91,14 +91,20 @@ def train_recipe(comparison: ComparisonConfig, name: str, own_samples: Path | No
     config, folder = comparison.training(name), comparison.run_dir(name)
     if own_samples is not None:
         config.train.first_stage = str(own_samples)
-    plan = _plan(config, folder, comparison.budget_of(name))
+    plan = plan_steps(config, folder, comparison.budget_of(name))
     config.train.max_steps = plan["steps"]
     run_training(config, folder / "recipe.yaml", folder / "train.log")
     return plan
 
 
-def _plan(config: Config, folder: Path, budget_s: float) -> dict:
-    """Steps that fit the budget: measured once and written down, so that a continued run trains the same."""
+def plan_steps(config: Config, folder: Path, budget_s: float) -> dict:
+    """Steps that fit the budget: measured once and written down, so that a continued run trains the same.
+
+    Returns:
+      {"step_s": CPU seconds a step, "steps": their number, "budget_s", "recipe"}.
+    Raises:
+      InputError: the folder has the plan of another recipe or budget.
+    """
     path = folder / "plan.json"
     recipe = {key: value for key, value in asdict(config).items() if key != "output_dir"}
     if path.is_file():
