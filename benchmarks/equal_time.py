@@ -12,6 +12,7 @@ fifth. Stopped, the same command goes on; two recipes can run side by side, each
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -42,6 +43,9 @@ RECIPES = {
 }
 """name -> keys beside configs/pretrained_diffusion.yaml; published is that of configs/recipes/shapes.yaml."""
 
+PROBES = (4, 64)
+"""Steps of the trainings that measure a step: farther apart than for others, since starts of compiled ones vary."""
+
 SECOND_STAGE = 0.2
 """Share of the time that the published decoder takes."""
 
@@ -61,7 +65,11 @@ def train(config: Config, seconds: float) -> dict:
     """Train for the time, or what is left of it; the plan."""
     config = replace(config, train=replace(config.train, precision="bf16", compile=True, keep_checkpoints=1))
     folder = Path(config.output_dir)
-    plan = plan_steps(config, folder, seconds)
+    if not (folder / "plan.json").is_file():  # the first start compiles, those after it find that on disk
+        first = folder / "probe-first"
+        run_training(replace(config, output_dir=str(first), train=replace(config.train, max_steps=1)), *_files(first))
+        shutil.rmtree(first)
+    plan = plan_steps(config, folder, seconds, PROBES)
     run_training(replace(config, train=replace(config.train, max_steps=plan["steps"])), *_files(folder))
     return plan
 

@@ -13,7 +13,7 @@ from xray.core.points import to_points
 from xray.core.samples import nondecreasing
 from xray.core.xray import XRay, pack_hits
 from xray.metrics.clouds import chamfer
-from xray.surface.fit import fit
+from xray.surface.fit import WALL, fit
 from xray.surface.surface import to_surface
 
 
@@ -163,6 +163,17 @@ def test_two_sheets_that_face_apart_and_nothing_at_all():
     assert len(to_surface(both, camera, "fitted").piece_shares()) == 2
     nothing = XRay(np.zeros((2, 8, 8), np.float32), *[np.zeros((2, 8, 8, 3), np.float32)] * 2)
     assert len(to_surface(nothing, Camera(8, 8), "fitted").faces) == 0
+
+
+@pytest.mark.parametrize(("gap", "pieces"), [(0.5 * WALL, 1), (1.5 * WALL, 2)])
+def test_front_and_back_are_joined_where_the_gap_is_no_wider_than_a_wall(gap, pieces):
+    one, camera = plane_xray(slope=0.0)
+    two = XRay(*(np.concatenate([values, values]) for values in (one.depth, one.normal, one.color)))
+    two.depth[1] += gap * two.hit[1]
+    two.normal[1] *= -1
+    surface = to_surface(two, camera, "fitted")
+    assert len(surface.piece_shares()) == pieces
+    assert (surface.border_share() == 0) == (pieces == 1)
 
 
 def test_auto_is_fitted_for_predictions_and_rays_for_exact_x_rays():

@@ -97,9 +97,11 @@ def train_recipe(comparison: ComparisonConfig, name: str, own_samples: Path | No
     return plan
 
 
-def plan_steps(config: Config, folder: Path, budget_s: float) -> dict:
+def plan_steps(config: Config, folder: Path, budget_s: float, probes: tuple[int, int] = PROBES) -> dict:
     """Steps that fit the budget: measured once and written down, so that a continued run trains the same.
 
+    Args:
+      probes: steps of the two short trainings that measure it.
     Returns:
       {"step_s": CPU seconds a step, "steps": their number, "budget_s", "recipe"}.
     Raises:
@@ -113,13 +115,13 @@ def plan_steps(config: Config, folder: Path, budget_s: float) -> dict:
             raise InputError(f"{folder}: trained by another recipe or budget; expected an empty folder or the old keys")
         return plan
     seconds = []
-    for steps in PROBES:
+    for steps in probes:
         probe = folder / f"probe-{steps}"
         shutil.rmtree(probe, ignore_errors=True)  # an interrupted one would continue and seem fast
         short = replace(config, output_dir=str(probe), train=replace(config.train, max_steps=steps))
         seconds.append(run_training(short, probe / "recipe.yaml", probe / "train.log"))
         shutil.rmtree(probe)
-    step_s = (seconds[1] - seconds[0]) / (PROBES[1] - PROBES[0])
+    step_s = (seconds[1] - seconds[0]) / (probes[1] - probes[0])
     plan = {"step_s": step_s, "steps": math.ceil(budget_s / step_s), "budget_s": budget_s, "recipe": recipe}
     write_json(path, plan)
     return plan

@@ -78,13 +78,14 @@ def borders(faces: np.ndarray, count: int) -> np.ndarray:
     return edges[first[uses == 1]]
 
 
-def join_folds(hits: HitGrid, faces: np.ndarray, everywhere: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def join_folds(hits: HitGrid, faces: np.ndarray, within: float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Faces between the two borders of each fold, over a row of new vertices along its rim.
 
     A border edge (a, b) has a partner (a', b'): the hits that follow on the same two rays and face the other way.
 
     Args:
-      everywhere: join all such pairs of borders, not only those where the tangent planes of both sides meet.
+      within: join such pairs of borders where the tangent planes of both sides meet, and all whose two sides are
+        nearer to each other than this, in object units.
     Returns:
       faces (F, 3): hits, and N + k for the k-th new vertex; sides (K, 2): the hits that a new vertex stands between;
       points (K, 3): new vertices, camera frame.
@@ -98,9 +99,9 @@ def join_folds(hits: HitGrid, faces: np.ndarray, everywhere: bool = False) -> tu
     far_key = far.min(1) * count + far.max(1)
     is_border = np.isin(far_key, key)
     near, far = near[is_border], far[is_border]
-    if not everywhere:
-        fold = _folds(hits, near[:, 0], far[:, 0]) & _folds(hits, near[:, 1], far[:, 1])
-        near, far = near[fold], far[fold]
+    fold = _folds(hits, near[:, 0], far[:, 0]) & _folds(hits, near[:, 1], far[:, 1])
+    fold |= (hits.depth[far] - hits.depth[near] < within).all(1)
+    near, far = near[fold], far[fold]
     ends, place = np.unique(near, return_inverse=True)
     sides = np.stack([ends, hits.behind[ends]], 1)
     rim = count + place.reshape(-1, 2)
@@ -266,13 +267,13 @@ def neighbours(hits: HitGrid, match: Match) -> np.ndarray:
     return neighbour
 
 
-def triangles_over(hits: HitGrid, neighbour: np.ndarray, rims: bool = True, everywhere: bool = False) -> Connected:
+def triangles_over(hits: HitGrid, neighbour: np.ndarray, rims: bool = True, within: float = 0.0) -> Connected:
     """Triangles over hits whose neighbours are known.
 
     Args:
       neighbour: as `neighbours` gives it.
       rims: also join the two sides of folds, and close what is left open between neighbouring rays.
-      everywhere: as in `join_folds`.
+      within: as in `join_folds`.
     """
     nothing = Connected(np.zeros((0, 3), np.int64), np.zeros((0, 2), np.int64), np.zeros((0, 3)))
     if not len(hits.layer):
@@ -282,7 +283,7 @@ def triangles_over(hits: HitGrid, neighbour: np.ndarray, rims: bool = True, ever
     faces[~facing] = faces[~facing][:, ::-1]
     if not rims:
         return replace(nothing, faces=faces)
-    folds, sides, points = join_folds(hits, faces, everywhere)
+    folds, sides, points = join_folds(hits, faces, within)
     faces = np.concatenate([faces, folds])
     pixels = np.stack([hits.row, hits.column], 1)
     vertices, pixels = np.concatenate([hits.point, points]), np.concatenate([pixels, pixels[sides[:, 0]]])

@@ -53,6 +53,11 @@ part of a pixel is a large error of depth."""
 TIE = 0.2
 """Weight, whatever the slope, of a pair of neighbours, as a part of that of a pair that faces the camera."""
 
+WALL = 0.2
+"""Front and back are joined along a common border where they are no farther apart, in object units. A wall over a wider
+gap mostly stands where there is none: on 18 predictions of other objects than are scored, the mesh's Chamfer distance
+was 1.075 of the points' with limits of .15 and .25, 1.093 with none and 1.084 with .08."""
+
 SPECK_HITS = 8
 """Patches of fewer hits are no surface."""
 
@@ -130,9 +135,9 @@ def match(hits: HitGrid, rows: int, columns: int) -> tuple[np.ndarray, np.ndarra
 
 
 def connect_fitted(xray: XRay, camera: Camera) -> Connected:
-    """Triangles over a fitted X-Ray: front and back are joined all along their common border."""
+    """Triangles over a fitted X-Ray: front and back are joined along their common border, up to `WALL` apart."""
     hits = HitGrid(xray, camera)
-    return triangles_over(hits, neighbours(hits, match), everywhere=True)
+    return triangles_over(hits, neighbours(hits, match), within=WALL)
 
 
 def _smooth(values: np.ndarray, links: _Links) -> np.ndarray:
