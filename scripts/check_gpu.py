@@ -29,6 +29,9 @@ LEAST_S = 5.0
 MARK = "XRAY_GPU_STEP"
 """Variable in the environment of all that a step starts."""
 
+GONE_S = 30.0
+"""What is killed is waited for so long: a process that writes to a GPU or a disk may need it."""
+
 
 @dataclass
 class Summary:
@@ -249,15 +252,28 @@ def _kill(process: subprocess.Popen, mark: str) -> None:
     """End what a step may have left running, itself included.
 
     What torchrun starts has a session of its own, so that no signal to the step's group reaches it; it is known by an
-    entry of its environment, which all that a step starts has.
+    entry of its environment, which all that a step starts has. A process is there for a moment after its signal, and so
+    is its memory: the next step begins when it is gone, or after `GONE_S`.
     """
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    until = time.monotonic() + GONE_S
+    while (left := _marked(mark)) and time.monotonic() < until:
+        for number in left:
+            with contextlib.suppress(OSError):  # it ended
+                os.kill(number, signal.SIGKILL)
+        time.sleep(0.01)
+
+
+def _marked(mark: str) -> list[int]:
+    """Numbers of the running processes that have the mark in their environment."""
+    found = []
     for path in Path("/proc").glob("[0-9]*/environ"):
         with contextlib.suppress(OSError):  # it ended, or is another user's
             if mark.encode() in path.read_bytes().split(b"\0"):
-                os.kill(int(path.parent.name), signal.SIGKILL)
+                found.append(int(path.parent.name))
+    return found
 
 
 def _slug(name: str) -> str:
