@@ -12,9 +12,7 @@ fifth. Stopped, the same command goes on; two recipes can run side by side, each
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,13 +21,11 @@ import torch
 from xray.common.cli import entry
 from xray.common.files import ROOT, read_json, write_json
 from xray.config import Config, load_config
-from xray.core.xray import XRay
-from xray.data.dataset import XRayDataset
-from xray.inference.pipeline import XRayDiffusionPipeline
 from xray.models.build import make_codec
 from xray.recipes.config import read_comparison
-from xray.recipes.run import command, plan_steps, run_training
-from xray.recipes.scores import HeldOutScorer, load_pipelines, mean, metrics_of, predict, sample, unit_box
+from xray.recipes.pretrained import held_out
+from xray.recipes.run import command, train_for
+from xray.recipes.scores import TITLES, load_first_stage, load_pipelines, mean, metrics_of, predict
 
 RECIPES = {
     "published": None,
@@ -43,39 +39,15 @@ RECIPES = {
 }
 """name -> keys beside configs/pretrained_diffusion.yaml; published is that of configs/recipes/shapes.yaml."""
 
-PROBES = (4, 64)
-"""Steps of the trainings that measure a step: farther apart than for others, since starts of compiled ones vary."""
-
 SECOND_STAGE = 0.2
 """Share of the time that the published decoder takes."""
-
-COLUMNS = {
-    "CD": "chamfer",
-    "F@0.05": "fscore@0.05",
-    "hidden CD": "hidden_chamfer",
-    "hit IoU": "hit_iou",
-    "depth error": "depth_error",
-    "normals": "normal_consistency",
-    "colour error": "color_error",
-    "hidden": "hidden_color_error",
-}
 
 
 def train(config: Config, seconds: float) -> dict:
     """Train for the time, or what is left of it; the plan."""
-    config = replace(config, train=replace(config.train, precision="bf16", compile=True, keep_checkpoints=1))
-    folder = Path(config.output_dir)
-    if not (folder / "plan.json").is_file():  # the first start compiles, those after it find that on disk
-        first = folder / "probe-first"
-        run_training(replace(config, output_dir=str(first), train=replace(config.train, max_steps=1)), *_files(first))
-        shutil.rmtree(first)
-    plan = plan_steps(config, folder, seconds, PROBES)
-    run_training(replace(config, train=replace(config.train, max_steps=plan["steps"])), *_files(folder))
-    return plan
-
-
-def _files(folder: Path) -> tuple[Path, Path]:
-    return folder / "recipe.yaml", folder / "train.log"
+    return train_for(
+        replace(config, train=replace(config.train, precision="bf16", compile=True, keep_checkpoints=1)), seconds
+    )
 
 
 def published(work: Path, output: Path) -> tuple[Config, Config]:
@@ -95,12 +67,6 @@ def published(work: Path, output: Path) -> tuple[Config, Config]:
     return stages[0], stages[1]
 
 
-def predictions(scorer: HeldOutScorer, first: XRayDiffusionPipeline, seed: int) -> Iterator[tuple[int, XRay]]:
-    """(index, X-Ray) of every view that is scored, by the first stage alone."""
-    for index in scorer.views:
-        yield index, unit_box(scorer, first, index, sample(scorer, first, [index], seed)[0])
-
-
 def run(name: str, work: Path, output: Path, seconds: float, seeds: range) -> dict:
     """The scores of a recipe, trained first."""
     path = output / f"{name}.json"
@@ -115,17 +81,15 @@ def run(name: str, work: Path, output: Path, seconds: float, seeds: range) -> di
         keys = (f"data.root={work / 'data'}", f"output_dir={output / name}", "data.num_workers=0", *RECIPES[name])
         config = load_config(ROOT / "configs/pretrained_diffusion.yaml", list(keys))
         plans = [train(config, seconds)]
-        pipelines = (XRayDiffusionPipeline.from_pretrained(config.output_dir),)
-        pipelines[0].set_progress_bar_config(disable=True)
+        pipelines = load_first_stage(config.output_dir), None
         codec = make_codec(config)
-    scorer = HeldOutScorer(XRayDataset(work / "held_out", codec, "test", 256), work / "held_out/meshes")
-    make = predict if len(pipelines) == 2 else predictions
-    scores = {"seeds": {str(seed): scorer.score(make(scorer, *pipelines, seed)) for seed in seeds}}
+    scorer = held_out(work / "held_out", codec)
+    scores = {"seeds": {str(seed): scorer.score(predict(scorer, *pipelines, seed)) for seed in seeds}}
     result = {
         "seconds": seconds,
         "steps": [plan["steps"] for plan in plans],
         "step_s": [plan["step_s"] for plan in plans],
-        "parameters": [sum(p.numel() for p in pipeline.unet.parameters()) for pipeline in pipelines],
+        "parameters": [sum(p.numel() for p in pipeline.unet.parameters()) for pipeline in pipelines if pipeline],
         "scores": {metric: mean(scores, metric) for metric in metrics_of(scores)},
     }
     write_json(path, result)
@@ -134,9 +98,9 @@ def run(name: str, work: Path, output: Path, seconds: float, seeds: range) -> di
 
 def table(results: dict[str, dict]) -> str:
     """A line a recipe, the published one first where it is among them."""
-    lines = ["| recipe | " + " | ".join(COLUMNS) + " | steps | ms a step |", "|---" * (len(COLUMNS) + 3) + "|"]
+    lines = ["| recipe | " + " | ".join(TITLES.values()) + " | steps | ms a step |", "|---" * (len(TITLES) + 3) + "|"]
     for name, row in results.items():
-        cells = [f"{row['scores'][metric][0]:.4f}" for metric in COLUMNS.values()]
+        cells = [f"{row['scores'][metric][0]:.4f}" for metric in TITLES]
         steps = " + ".join(map(str, row["steps"]))
         times = " + ".join(f"{1000 * seconds:.0f}" for seconds in row["step_s"])
         lines.append(f"| {name} | " + " | ".join(cells) + f" | {steps} | {times} |")

@@ -21,19 +21,14 @@ from xray.common.files import ROOT
 from xray.data.dataset import XRayDataset, is_test
 from xray.models.build import make_codec
 from xray.recipes.pretrained import make_views
-from xray.recipes.scores import HeldOutScorer, load_pipelines, mean, predict
+from xray.recipes.scores import TITLES, HeldOutScorer, load_pipelines, mean, predict
 
 sys.path.insert(0, str(ROOT / "example"))
 
 COLUMNS = {
-    "CD": "chamfer",
-    "F@0.05": "fscore@0.05",
-    "hidden CD": "hidden_chamfer",
-    "hit IoU": "hit_iou",
-    "depth error": "depth_error",
-    "colour error": "color_error",
+    title: metric for metric, title in TITLES.items() if metric not in ("normal_consistency", "hidden_color_error")
 }
-"""Title and metric of `recipes.scores`."""
+"""Title -> metric."""
 
 SEED = 0
 """Of the objects, as in training."""

@@ -1,9 +1,10 @@
 """The comparison at equal time: what each recipe is, and its table. The trainings are too long for a test."""
 
 import pytest
-from equal_time import COLUMNS, RECIPES, published, table
+from equal_time import RECIPES, published, table
 
 from xray.config import load_config
+from xray.recipes.scores import TITLES
 
 
 @pytest.mark.parametrize("name", [name for name, keys in RECIPES.items() if keys is not None])
@@ -27,7 +28,7 @@ def test_the_published_recipe_sees_the_same_views_at_the_same_depths(tmp_path):
 
 
 def test_the_table_has_a_line_a_recipe():
-    scores = {metric: [0.25, 0.0] for metric in COLUMNS.values()}
+    scores = {metric: [0.25, 0.0] for metric in TITLES}
     row = {"scores": scores, "steps": [10, 3], "step_s": [0.5, 0.25]}
     lines = table({"published": row}).splitlines()
     assert len({line.count("|") for line in lines}) == 1

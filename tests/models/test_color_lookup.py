@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from helpers.tiny_networks import PATCH_UNET
 
 from xray.common.errors import InputError
 from xray.config import load_config
@@ -11,17 +12,6 @@ from xray.models.build import make_model
 from xray.models.denoiser import Condition, Denoiser
 from xray.models.patch_unet import FIRST_WIDTH, ColorLookup, PatchUNet, patch_colors, picture_channels, prior
 
-SIZE = {
-    "block_out_channels": [32, 32],
-    "num_attention_heads": [2, 2],
-    "layers_per_block": 1,
-    "transformer_layers_per_block": 1,
-    "cross_attention_dim": 16,
-    "addition_time_embed_dim": 32,
-    "layers": 3,
-    "patch": 2,
-    "picture_patch": 4,
-}
 BACKGROUND = 0.75
 
 
@@ -135,7 +125,7 @@ def test_a_picture_of_nothing_has_finite_colours_and_gradients():
 
 def test_the_network_adds_these_colours_to_hidden_layers_whose_prior_then_has_none(tmp_path):
     torch.manual_seed(0)
-    network = PatchUNet(**SIZE, color_lookup=8, background=BACKGROUND).eval()
+    network = PatchUNet(**PATCH_UNET, patch=2, picture_patch=4, color_lookup=8, background=BACKGROUND).eval()
     picture, x, sigma = picture_channels(made_picture(), False), torch.randn(2, 3, 8, 8, 8), torch.tensor([9.0, 99.0])
     known = Condition(None, None, torch.zeros(2, 3), picture=picture)
     with torch.no_grad():

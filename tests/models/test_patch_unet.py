@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from helpers.tiny_networks import PATCH_UNET
 from torch import nn
 from torch.nn import functional as F
 
@@ -17,16 +18,6 @@ from xray.raycast.capture import capture
 from xray.raycast.caster import RayCaster
 from xray.training.objectives import Denoising, Mirror
 from xray.training.random_streams import RandomStreams
-
-SIZE = {
-    "block_out_channels": [32, 32],
-    "num_attention_heads": [2, 2],
-    "layers_per_block": 1,
-    "transformer_layers_per_block": 1,
-    "cross_attention_dim": 16,
-    "addition_time_embed_dim": 32,
-    "layers": 3,
-}
 
 
 def made_pictures(count=2, size=16) -> torch.Tensor:
@@ -52,7 +43,7 @@ class FirstChannels(nn.Module):
 
 
 def test_patches_are_taken_apart_and_put_together_alike():
-    unet = PatchUNet(**SIZE, patch=2, picture_patch=4, picture_width=32, place=True)
+    unet = PatchUNet(**PATCH_UNET, patch=2, picture_patch=4, picture_width=32, place=True)
     unet.unet = FirstChannels()
     rays = torch.randn(2, 3, 8, 8, 8)
     out = unet(rays, torch.zeros(2), None, made_pictures(), None, torch.zeros(2, 3))
@@ -63,7 +54,7 @@ def test_patches_are_taken_apart_and_put_together_alike():
 def test_saved_and_loaded_it_is_the_same_network(tmp_path, distance):
     torch.manual_seed(0)
     unet = PatchUNet(
-        **SIZE, patch=2, picture_patch=4, picture_width=32, silhouette_distance=distance, place=True
+        **PATCH_UNET, patch=2, picture_patch=4, picture_width=32, silhouette_distance=distance, place=True
     ).eval()
     unet.save_pretrained(tmp_path)
     loaded = PatchUNet.from_pretrained(tmp_path).eval()
@@ -77,7 +68,7 @@ def test_saved_and_loaded_it_is_the_same_network(tmp_path, distance):
 
 
 def test_with_x_the_output_and_the_prior_are_the_estimate_and_with_v_it_is_scaled():
-    unet = PatchUNet(**SIZE, patch=2, picture_patch=4, picture_width=32)
+    unet = PatchUNet(**PATCH_UNET, patch=2, picture_patch=4, picture_width=32)
     unet.unet = FirstChannels()
     images, x, sigma = made_pictures(), torch.randn(2, 3, 8, 8, 8), torch.tensor([0.5, 100.0])
     scale = [row[:, None, None, None, None] for row in scalings(sigma)]

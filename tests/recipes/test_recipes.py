@@ -135,6 +135,23 @@ def in_a_copy(log: Path, script: Path, *arguments: object) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_step_is_measured_without_what_starting_and_compiling_take(tmp_path, compiled):
+    trained = []
+
+    def train(folder: Path, steps: int) -> float:
+        assert not folder.exists()  # else an interrupted one would go on, and seem fast
+        folder.mkdir()
+        compiling = 500.0 if compiled and not trained else 0.0
+        trained.append(steps)
+        return 20.0 + compiling + 0.5 * steps
+
+    (tmp_path / "probe-4").mkdir()  # of one that was interrupted
+    assert running.seconds_a_step(tmp_path, compiled, train) == pytest.approx(0.5)
+    assert trained == [*([1] if compiled else []), *(running.COMPILED_PROBES if compiled else running.PROBES)]
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_recipe_gets_the_steps_that_its_time_is_worth_and_keeps_them(small, monkeypatch, tmp_path):
     monkeypatch.setattr(running, "PROBES", (1, 5))
     if can_fork():

@@ -188,7 +188,7 @@ class ColorLookup(nn.Module):
             found = torch.einsum("blqk,bck->blcq", score.softmax(-1), color.flatten(2)).unflatten(-1, size)
             pixel, inside = pixel_colors(picture, rays, self.background)
             found, gate = (enlarge(x, rays // size[0]) for x in (found, asked[:, 1:, -1:].sigmoid()))
-            return found + gate * inside[:, None] * (pixel[:, None] - found)
+            return found + gate * inside[:, None] * (pixel.clamp(-1, 1)[:, None] - found)
 
 
 def pixel_colors(images: torch.Tensor, rays: int, background: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -197,12 +197,20 @@ def pixel_colors(images: torch.Tensor, rays: int, background: float) -> tuple[to
     Args:
       images: (B, 4 or more, S, S) in [-1, 1]: colour over `background`, and alpha.
     Returns:
-      (B, 3, rays, rays) in [-1, 1], and (B, 1, rays, rays) bool.
+      (B, 3, rays, rays), within [-1, 1] up to the rounding of the picture's values, and (B, 1, rays, rays) bool.
     """
-    pixels = at_rays(images, rays)
-    alpha = (pixels[:, 3:4] + 1) / 2
-    plain = (pixels[:, :3] - (1 - alpha) * (2 * background - 1)) / alpha.clamp(min=0.5)
-    return plain.clamp(-1, 1), alpha >= 0.5
+    colored, alpha = without_background(at_rays(images, rays), background)
+    return colored / alpha.clamp(min=0.5), alpha >= 0.5
+
+
+def without_background(images: torch.Tensor, background: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """(B, 3, S, S) colour, in [-1, 1], times alpha; and (B, 1, S, S) alpha, in [0, 1].
+
+    Args:
+      images: (B, 4 or more, S, S) in [-1, 1]: colour over `background`, and alpha.
+    """
+    alpha = (images[:, 3:4] + 1) / 2
+    return images[:, :3] - (1 - alpha) * (2 * background - 1), alpha
 
 
 def patch_colors(picture: torch.Tensor, patch: int, background: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -213,9 +221,7 @@ def patch_colors(picture: torch.Tensor, patch: int, background: float) -> tuple[
     Returns:
       (B, 3, S / patch, S / patch) in [-1, 1], and (B, S / patch, S / patch) in [0, 1].
     """
-    alpha = (picture[:, 3:4] + 1) / 2
-    colored = picture[:, :3] - (1 - alpha) * (2 * background - 1)  # times alpha
-    colored, cover = (F.avg_pool2d(x, patch) for x in (colored, alpha))
+    colored, cover = (F.avg_pool2d(x, patch) for x in without_background(picture, background))
     return (colored / cover.clamp(min=LEAST_ALPHA)).clamp(-1, 1), cover[:, 0]
 
 
@@ -293,7 +299,7 @@ def prior(
     color_there, inside = pixel_colors(images, rays, background)
     base = torch.zeros(len(images), layers, MODEL_CHANNELS, rays, rays, device=images.device)
     if color:
-        base[:, :colored_layers, 4:7] = torch.where(inside, color_there, -1.0)[:, None]
+        base[:, :colored_layers, 4:7] = torch.where(inside, color_there.clamp(-1, 1), -1.0)[:, None]
     if hit:
         base[:, :2, 7] = torch.where(inside, 1.0, -1.0)
     return base

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from ..core.codec import MODEL_CHANNELS
 from .denoiser import Condition
-from .patch_unet import PICTURE_CHANNELS, at_rays
+from .patch_unet import PICTURE_CHANNELS, pixel_colors
 from .upsampler import HIT_LOGIT
 
 LEAST_WEIGHT = 1e-3
@@ -74,18 +74,15 @@ class PixelShuffleUpsampler(ModelMixin, ConfigMixin):
 
     def _start(self, low: torch.Tensor, picture: torch.Tensor) -> torch.Tensor:
         base = enlarge_smoothly(low, self.config.factor)
-        pixels = at_rays(picture, base.shape[-1])
-        alpha = (pixels[:, 3:] + 1) / 2
-        under = 2 * self.config.background - 1
-        plain = (pixels[:, :3] - (1 - alpha) * under) / alpha.clamp(min=0.5)
+        plain, inside = pixel_colors(picture, base.shape[-1], self.config.background)
         # What the low-res colour differs from the pixel on its own ray by is light and shadow, and is smooth.
         ray = slice(None, None, self.config.factor)
         shade = low[:, :1, 4:7] - plain[:, None, :, ray, ray]
-        known = torch.where(alpha[:, None, :, ray, ray] >= 0.5, low[:, :1, 7:], -1.0)
+        known = torch.where(inside[:, None, :, ray, ray], low[:, :1, 7:], -1.0)
         shaded = enlarge_smoothly(torch.cat([low[:, :1, :4], shade, known], dim=2), self.config.factor)
         first = base[:, :1].clone()
         first[:, 0, 4:7] = (plain + shaded[:, 0, 4:7]).clamp(-1, 1)
-        first[:, 0, 7] = torch.where(alpha[:, 0] >= 0.5, CERTAIN, -CERTAIN)
+        first[:, 0, 7] = torch.where(inside[:, 0], CERTAIN, -CERTAIN)
         return torch.cat([first, base[:, 1:]], dim=1)
 
 

@@ -31,7 +31,7 @@ from ..mesh.load import load_mesh
 from ..models.build import make_codec
 from ..raycast.capture import capture
 from ..raycast.caster import RayCaster
-from .run import PROBES, command, run_training
+from .run import command, run_training, seconds_a_step
 from .scores import (
     HeldOutScorer,
     first_layer,
@@ -63,6 +63,9 @@ SHARES = {"diffusion": 0.6, "upsampler": 0.2}
 
 OBJECTS_A_SECOND = 5.0
 """That one core makes, with two pictures and X-Rays each (measured; fewer are made where time is short)."""
+
+LEAST_STEP_S = 5e-5
+"""Of a step whose time is lost in that of the starts."""
 
 SEEDS = (0, 1, 2)
 
@@ -116,15 +119,13 @@ def plan(work: Work, stage: str, seconds: float, *overrides: str) -> int:
     """Steps that fit the time, measured on the held-out data once and then kept."""
     path = work.folder / f"plan_{stage}.json"
     if not path.is_file():
-        spent = []
-        for steps in PROBES:
-            probe = work.folder / f"probe-{steps}"
-            shutil.rmtree(probe, ignore_errors=True)
+
+        def train(probe: Path, steps: int) -> float:
             data = (f"data.root={work.folder / 'held_out'}", "data.eval_fraction=0.0")
-            keys = (f"train.max_steps={steps}", f"output_dir={probe}", *data, *overrides)
-            spent.append(work.train(work.config(stage, *keys)))
-            shutil.rmtree(probe)
-        step_s = max(spent[1] - spent[0], 1e-3) / (PROBES[1] - PROBES[0])
+            return work.train(work.config(stage, f"train.max_steps={steps}", f"output_dir={probe}", *data, *overrides))
+
+        compiled = work.config(stage, *overrides).train.compile
+        step_s = max(seconds_a_step(work.folder, compiled, train), LEAST_STEP_S)
         write_json(path, {"step_s": step_s, "seconds": seconds, "steps": max(math.ceil(seconds / step_s), 1)})
     kept = read_json(path)
     if kept["seconds"] != seconds:

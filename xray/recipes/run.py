@@ -28,6 +28,9 @@ from .table import write_table
 PROBES = (4, 24)
 """Steps of two short trainings: the difference of their CPU times is free of imports and start."""
 
+COMPILED_PROBES = (4, 64)
+"""The same of trainings that compile, whose starts vary by seconds even where all is compiled already."""
+
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 """CPU seconds of one thread do not depend on what else the machine does; seconds of the clock do."""
 
@@ -88,25 +91,29 @@ def train_recipe(comparison: ComparisonConfig, name: str, own_samples: Path | No
     Returns:
       {"step_s": CPU seconds a step, "steps": their number, "budget_s"}.
     """
-    config, folder = comparison.training(name), comparison.run_dir(name)
+    config = comparison.training(name)
     if own_samples is not None:
         config.train.first_stage = str(own_samples)
-    plan = plan_steps(config, folder, comparison.budget_of(name))
-    config.train.max_steps = plan["steps"]
-    run_training(config, folder / "recipe.yaml", folder / "train.log")
-    return plan
+    return train_for(config, comparison.budget_of(name))
 
 
-def plan_steps(config: Config, folder: Path, budget_s: float, probes: tuple[int, int] = PROBES) -> dict:
-    """Steps that fit the budget: measured once and written down, so that a continued run trains the same.
+def train_for(config: Config, budget_s: float) -> dict:
+    """Train for a time into the configuration's folder; an interrupted training continues.
 
-    Args:
-      probes: steps of the two short trainings that measure it.
     Returns:
       {"step_s": CPU seconds a step, "steps": their number, "budget_s", "recipe"}.
     Raises:
-      InputError: the folder has the plan of another recipe or budget.
+      InputError: the folder has the training of another recipe or budget.
     """
+    folder = Path(config.output_dir)
+    plan = _plan(config, folder, budget_s)
+    train = replace(config.train, max_steps=plan["steps"])
+    run_training(replace(config, train=train), folder / "recipe.yaml", folder / "train.log")
+    return plan
+
+
+def _plan(config: Config, folder: Path, budget_s: float) -> dict:
+    """Steps that fit the budget: measured once and written down, so that a continued run trains the same."""
     path = folder / "plan.json"
     recipe = {key: value for key, value in asdict(config).items() if key != "output_dir"}
     if path.is_file():
@@ -114,17 +121,32 @@ def plan_steps(config: Config, folder: Path, budget_s: float, probes: tuple[int,
         if plan["recipe"] != json.loads(json.dumps(recipe)) or plan["budget_s"] != budget_s:
             raise InputError(f"{folder}: trained by another recipe or budget; expected an empty folder or the old keys")
         return plan
-    seconds = []
-    for steps in probes:
-        probe = folder / f"probe-{steps}"
-        shutil.rmtree(probe, ignore_errors=True)  # an interrupted one would continue and seem fast
+
+    def train(probe: Path, steps: int) -> float:
         short = replace(config, output_dir=str(probe), train=replace(config.train, max_steps=steps))
-        seconds.append(run_training(short, probe / "recipe.yaml", probe / "train.log"))
-        shutil.rmtree(probe)
-    step_s = (seconds[1] - seconds[0]) / (probes[1] - probes[0])
+        return run_training(short, probe / "recipe.yaml", probe / "train.log")
+
+    step_s = seconds_a_step(folder, config.train.compile, train)
     plan = {"step_s": step_s, "steps": math.ceil(budget_s / step_s), "budget_s": budget_s, "recipe": recipe}
     write_json(path, plan)
     return plan
+
+
+def seconds_a_step(folder: Path, compiled: bool, train: Callable[[Path, int], float]) -> float:
+    """Seconds of a step, by two short trainings in folders of their own below `folder`, which go again.
+
+    Args:
+      compiled: the trainings compile. Then one goes before, since those after it find on disk what it has compiled.
+      train: (folder, steps) -> seconds that a training of so many steps into the folder took.
+    """
+    probes = COMPILED_PROBES if compiled else PROBES
+    seconds = []
+    for steps in (1, *probes) if compiled else probes:
+        probe = folder / f"probe-{steps}"
+        shutil.rmtree(probe, ignore_errors=True)  # an interrupted one would continue and seem fast
+        seconds.append(train(probe, steps))
+        shutil.rmtree(probe)
+    return (seconds[-1] - seconds[-2]) / (probes[1] - probes[0])
 
 
 def run_training(config: Config, path: Path, log: Path) -> float:

@@ -45,6 +45,18 @@ METRICS = {
 }
 """name -> its place in what `protocols.score_xray` returns."""
 
+TITLES = {
+    "chamfer": "CD",
+    "fscore@0.05": "F@0.05",
+    "hidden_chamfer": "hidden CD",
+    "hit_iou": "hit IoU",
+    "depth_error": "depth error",
+    "normal_consistency": "normals",
+    "color_error": "colour error",
+    "hidden_color_error": "hidden",
+}
+"""Metric -> title of its column in the benchmarks' tables, in their order."""
+
 
 @dataclass(frozen=True)
 class HeldOutScorer:
@@ -131,25 +143,34 @@ def _score_recipe(comparison: ComparisonConfig, first: str, second: str) -> dict
 
 def load_pipelines(first: str | Path, second: str | Path) -> tuple[XRayDiffusionPipeline, XRayUpsamplerPipeline]:
     """Both stages, from trainings or from saved pipelines, without progress bars."""
-    pipelines = XRayDiffusionPipeline.from_pretrained(first), XRayUpsamplerPipeline.from_pretrained(second)
-    for pipeline in pipelines:
-        pipeline.set_progress_bar_config(disable=True)
-    return pipelines
+    upsampler = XRayUpsamplerPipeline.from_pretrained(second)
+    upsampler.set_progress_bar_config(disable=True)
+    return load_first_stage(first), upsampler
+
+
+def load_first_stage(folder: str | Path) -> XRayDiffusionPipeline:
+    """The first stage alone, as `load_pipelines`."""
+    pipeline = XRayDiffusionPipeline.from_pretrained(folder)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
 
 
 def predict(
-    scorer: HeldOutScorer, first: XRayDiffusionPipeline, second: XRayUpsamplerPipeline, seed: int
+    scorer: HeldOutScorer, first: XRayDiffusionPipeline, second: XRayUpsamplerPipeline | None, seed: int
 ) -> Iterator[tuple[int, XRay]]:
-    """(index, X-Ray) of every view that is scored, through both stages."""
+    """(index, X-Ray) of every view that is scored, through both stages, or through the first alone."""
     for start in range(0, len(scorer.views), BATCH):
         indices = scorer.views[start : start + BATCH]
-        pictures = [scorer.picture(index) for index in indices]
-        low = sample(scorer, first, indices, seed)
-        made = second(pictures, low, generator=_generators(scorer, indices, seed)).xrays
-        yield from ((index, unit_box(scorer, second, index, xray)) for index, xray in zip(indices, made, strict=True))
+        made, last = sample(scorer, first, indices, seed), first
+        if second is not None:
+            pictures = [scorer.picture(index) for index in indices]
+            made, last = second(pictures, made, generator=_generators(scorer, indices, seed)).xrays, second
+        yield from ((index, unit_box(scorer, last, index, xray)) for index, xray in zip(indices, made, strict=True))
 
 
-def unit_box(scorer: HeldOutScorer, pipeline: XRayUpsamplerPipeline, index: int, xray: XRay) -> XRay:
+def unit_box(
+    scorer: HeldOutScorer, pipeline: XRayDiffusionPipeline | XRayUpsamplerPipeline, index: int, xray: XRay
+) -> XRay:
     """A prediction at the size of the object in the unit box.
 
     Of a model that was trained with `data.camera_distance` it is as large as it would be at that distance; the distance
@@ -173,8 +194,7 @@ def write_samples(scorer: HeldOutScorer, first: Path, folder: Path) -> Path:
     """
     todo = [index for index in range(len(scorer.dataset)) if not sample_path(folder, scorer, index).is_file()]
     if todo:
-        pipeline = XRayDiffusionPipeline.from_pretrained(first)
-        pipeline.set_progress_bar_config(disable=True)
+        pipeline = load_first_stage(first)
         for start in tqdm(range(0, len(todo), BATCH), desc="own samples"):
             indices = todo[start : start + BATCH]
             for index, xray in zip(indices, sample(scorer, pipeline, indices, 0), strict=True):
